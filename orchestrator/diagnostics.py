@@ -1,0 +1,66 @@
+"""Findings about input files, each with its place and the offending line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How bad a finding is."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A place in a text file; ``line`` and ``column`` count from 1, ``text`` is the whole line without its end."""
+
+    file: str
+    line: int
+    column: int
+    text: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One finding.
+
+    Attributes:
+        severity: Error (stops) or warning (goes on).
+        summary: Short, fixed sentence that names the kind of finding.
+        detail: Full sentences: what is wrong, why, and what to do.
+        address: What it is about, in the words of the file (``Components.component1``) or of the topology.
+        location: Where it is; ``None`` only if no file is concerned.
+    """
+
+    severity: Severity
+    summary: str
+    detail: str = ""
+    address: str = ""
+    location: Location | None = None
+
+    @property
+    def is_error(self) -> bool:
+        """Whether this finding stops the command."""
+        return self.severity is Severity.ERROR
+
+
+def error(summary: str, detail: str = "", *, address: str = "", location: Location | None = None) -> Diagnostic:
+    """An error finding."""
+    return Diagnostic(Severity.ERROR, summary, detail, address, location)
+
+
+def warning(summary: str, detail: str = "", *, address: str = "", location: Location | None = None) -> Diagnostic:
+    """A warning finding."""
+    return Diagnostic(Severity.WARNING, summary, detail, address, location)
+
+
+def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:
+    """Whether any of the findings is an error."""
+    return any(d.is_error for d in diagnostics)

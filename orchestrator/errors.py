@@ -1,0 +1,112 @@
+"""Every error a person can meet, as one tree.
+
+    DeployError                 exit 1   anything that stops a command
+    ├── UsageError              exit 2   the command line asks for something impossible
+    ├── InvalidInputError       exit 2   a file is wrong; carries the diagnostics
+    ├── LockedError             exit 1   another process works on the deployment
+    ├── StateError              exit 1   the state cannot be read or written
+    │   └── StateVersionError   exit 1   written by a newer version
+    ├── StalePlanError          exit 1   the state moved on since the plan was made
+    ├── EngineUnavailableError  exit 1   no container engine answers
+    ├── ProviderError           exit 1   an infrastructure API refused or failed
+    ├── RemoteError             exit 1   a machine could not be reached or refused
+    ├── OperationError          exit 1   an operation of a node failed
+    ├── ApplyFailedError        exit 1   one or more changes of a plan failed
+    └── CancelledError          exit 130 the operator pressed Ctrl-C
+
+Subclasses live beside the code that raises them where they take domain arguments; all derive from the ones here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from orchestrator.diagnostics import Diagnostic
+
+
+class DeployError(Exception):
+    """Something stopped a command.
+
+    Args:
+        summary: Short and fixed: what went wrong, without particulars.
+        detail: Full sentences: what is wrong here, and why.
+        resolution: What the reader can do about it.
+        doc: Path of a page under ``docs/`` that tells more.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, summary: str, *, detail: str = "", resolution: str = "", doc: str = "") -> None:
+        super().__init__(summary)
+        self.summary = summary
+        self.detail = detail
+        self.resolution = resolution
+        self.doc = doc
+
+    def __str__(self) -> str:
+        return "\n".join(part for part in (self.summary, self.detail, self.resolution) if part)
+
+
+class UsageError(DeployError):
+    """The command line asks for something impossible."""
+
+    exit_code = 2
+
+
+class InvalidInputError(DeployError):
+    """A file is wrong; ``diagnostics`` says where.
+
+    Args:
+        diagnostics: Every finding, errors and warnings, in the order of the file.
+    """
+
+    exit_code = 2
+
+    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+        self.diagnostics = tuple(diagnostics)
+        errors = sum(1 for d in self.diagnostics if d.is_error)
+        super().__init__(f"The input has {errors} error{'s' if errors != 1 else ''}.")
+
+
+class LockedError(DeployError):
+    """Another process works on the deployment."""
+
+
+class StateError(DeployError):
+    """The state cannot be read or written."""
+
+
+class StateVersionError(StateError):
+    """The state was written by a newer version."""
+
+
+class StalePlanError(DeployError):
+    """The state moved on since the plan was made."""
+
+
+class EngineUnavailableError(DeployError):
+    """No container engine answers."""
+
+
+class ProviderError(DeployError):
+    """An infrastructure API refused or failed."""
+
+
+class RemoteError(DeployError):
+    """A machine could not be reached or refused."""
+
+
+class OperationError(DeployError):
+    """An operation of a node failed."""
+
+
+class ApplyFailedError(DeployError):
+    """One or more changes of a plan failed; the detail lists them all."""
+
+
+class CancelledError(DeployError):
+    """The operator pressed Ctrl-C; what was running was finished and saved."""
+
+    exit_code = 130

@@ -1,0 +1,1 @@
+"""Infrastructure APIs, one folder each, independent of each other."""

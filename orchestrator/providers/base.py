@@ -1,0 +1,115 @@
+"""What an infrastructure API must do to carry machines; the contract tests in ``tests/contract`` run over every one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from orchestrator.topology.model import Value
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentTag:
+    """Marks everything made for one deployment: ``name`` for people, ``lineage`` for certainty."""
+
+    name: str
+    lineage: str
+
+
+class MachineState(StrEnum):
+    """Whether a machine can be used."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class MachineRequest:
+    """A machine to be made.
+
+    Attributes:
+        deployment: Whom it is for.
+        address: Node instance, e.g. ``edge-raspi[0]``.
+        token: Derived from lineage, address and generation; the same request after a crash has the same token.
+        hostname: Name inside the deployment, unique, a DNS label.
+        architecture: ``amd64`` or ``arm64``.
+        cpus: Cores.
+        memory_mb: Memory in MiB.
+        settings: What the profile adds for this provider, e.g. ``{"firmware": "raspberry-pi"}``.
+        authorized_key: OpenSSH public key that may log in.
+    """
+
+    deployment: DeploymentTag
+    address: str
+    token: str
+    hostname: str
+    architecture: str
+    cpus: int
+    memory_mb: int
+    authorized_key: str
+    settings: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine that exists.
+
+    Attributes:
+        id: The provider's own identifier.
+        address: Node instance it was made for, from its tags.
+        token: Token it was made with, from its tags.
+        state: Whether it runs.
+        host: Address that SSH connects to.
+        port: Port of SSH.
+        user: Login name.
+        host_key: Public host key, ``ssh-ed25519 AAAA…``, known before the first connection.
+        details: More that is worth showing.
+    """
+
+    id: str
+    address: str
+    token: str
+    state: MachineState
+    host: str
+    port: int
+    user: str
+    host_key: str
+    details: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Anything tagged as ours at the provider: a machine, a network, a volume, an image made for one deployment."""
+
+    kind: str
+    id: str
+    name: str
+    address: str = ""
+
+
+class MachineProvider(Protocol):
+    """An infrastructure API. Every method may raise ProviderError; none waits without bound."""
+
+    def create(self, request: MachineRequest) -> Machine:
+        """Make the machine and start it, or return the one that already carries ``request.token``.
+
+        Shared parts (network, key) are made when they are missing. Returns once the provider has the machine running;
+        whether SSH answers is the caller's business.
+        """
+
+    def start(self, machine_id: str) -> Machine:
+        """Start a stopped machine again; a running one is left as it is."""
+
+    def delete(self, machine_id: str) -> None:
+        """Remove the machine; one that is gone already is no error."""
+
+    def find(self, deployment: DeploymentTag) -> Sequence[Machine]:
+        """Every machine of the deployment, by tag, in one call."""
+
+    def release(self, deployment: DeploymentTag) -> None:
+        """Remove shared parts (network, key, …) that no machine uses any longer."""
+
+    def leftovers(self, deployment: DeploymentTag) -> Sequence[Resource]:
+        """Everything that still carries the deployment's tag, machines included."""
