@@ -1,0 +1,1 @@
+"""The endpoints manifest: the one thing that the runtime reads."""

@@ -77,4 +77,5 @@ class DesiredInstance:
             merged.update({f"operations.{name}.{k}": v for k, v in operation.inputs.items()})
         if self.provider:
             merged["provider"] = self.provider
+            merged["disposable"] = self.disposable
         return merged

@@ -92,6 +92,9 @@ class Resource:
 class MachineProvider(Protocol):
     """An infrastructure API. Every method may raise ProviderError; none waits without bound."""
 
+    def open(self) -> None:
+        """Make sure the API can be used. The only method besides ``create`` that may start something (an engine)."""
+
     def create(self, request: MachineRequest) -> Machine:
         """Make the machine and start it, or return the one that already carries ``request.token``.
 

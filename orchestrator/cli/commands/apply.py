@@ -1,0 +1,81 @@
+"""Make it so: show the plan, ask, apply it in parallel, end with the endpoints."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from orchestrator.cli.commands import options
+from orchestrator.cli.console import Console
+from orchestrator.cli.interrupt import interruptible
+from orchestrator.cli.views import human, machine
+from orchestrator.cli.views.progress import ProgressLines
+from orchestrator.errors import InvalidInputError
+from orchestrator.manifest.build import build_manifest
+from orchestrator.manifest.render import render_manifest
+from orchestrator.planning.plan_file import SavedPlan, is_saved_plan, load_saved_plan
+from orchestrator.services.apply import apply_saved, open_providers
+from orchestrator.services.deployment import OpenDeployment, open_for_working
+from orchestrator.services.preflight import check_plan
+from orchestrator.services.prepare import prepare, want
+from orchestrator.topology.model import Topology
+from orchestrator.topology.parse import parse_template
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("file", metavar="FILE|TEMPLATE|PLAN", type=Path, help="what to apply")
+    options.add_rehearsal(parser)
+    options.add_approval(parser)
+    parser.add_argument("--replace", metavar="ADDRESS", action="append", default=[], help="make this instance anew")
+    parser.add_argument("--json", action="store_true", help="print the manifest as JSON at the end")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Apply."""
+    if args.file.is_file() and is_saved_plan(args.file):
+        saved = load_saved_plan(args.file)
+        topology = parse_template(saved.template, str(args.file))
+        with interruptible(console) as cancel, open_for_working(saved.plan.deployment, console.command_line, cancel) as opened:
+            return _apply(args, console, opened, saved, topology)
+    loaded = options.load(args.file, console)
+    target = options.target(args, loaded)
+    wanted, findings = want(target)
+    if findings:
+        console.progress(human.render_diagnostics(findings))
+    with interruptible(console) as cancel, open_for_working(target.deployment, console.command_line, cancel) as opened:
+        console.log_to(opened.run_folder)
+        if opened.state is not None:
+            open_providers({record.provider for record in opened.state.instances.values()})
+        plan = prepare(target, opened, wanted, args.replace)
+        saved = SavedPlan(plan, loaded.template_text, target.options, str(loaded.application_root))
+        return _apply(args, console, opened, saved, loaded.topology)
+
+
+def _apply(
+    args: argparse.Namespace, console: Console, opened: OpenDeployment, saved: SavedPlan, topology: Topology
+) -> int:
+    plan = saved.plan
+    console.log_to(opened.run_folder)
+    console.mask_with(opened.secrets.values)
+    show = console.progress if args.json else console.result
+    show(human.render_plan(plan, topology))
+    obstacles = check_plan(plan)
+    if obstacles:
+        raise InvalidInputError(obstacles)
+    if plan.is_empty and opened.state is not None:
+        manifest = build_manifest(opened.state, plan.substitutions, opened.folder)
+        console.result(render_manifest(manifest, "json") if args.json else "\n" + human.render_endpoints(manifest))
+        return 0
+    show("\n" + human.render_substitutions(plan.substitutions))
+    if not options.approve(args, console, "\nApply this plan?"):
+        console.progress("Nothing was changed.")
+        return 1
+    total = sum(1 for change in plan.changes.values() if not change.is_noop)
+    applied = apply_saved(saved, opened, ProgressLines(console, total), args.parallelism)
+    if args.json:
+        console.result(machine.render_manifest(applied.manifest))
+    else:
+        console.result(f"\nApplied {total} changes in {console.elapsed():.0f} s.\n\n{human.render_endpoints(applied.manifest)}")
+        console.result("\n" + human.render_substitutions(plan.substitutions))
+    return 0

@@ -1,0 +1,112 @@
+"""Arguments that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+
+from orchestrator.cli.console import Console
+from orchestrator.cli.views import human
+from orchestrator.diagnostics import has_errors
+from orchestrator.errors import InvalidInputError, UsageError
+from orchestrator.services.load import LoadedTopology, load_topology
+from orchestrator.services.prepare import Target
+from orchestrator.state.folders import find_deployment
+
+
+def add_name(parser: argparse.ArgumentParser) -> None:
+    """NAME, which defaults to the only deployment there is."""
+    parser.add_argument("name", metavar="NAME", nargs="?", help="deployment (default: the only one there is)")
+
+
+def add_rehearsal(parser: argparse.ArgumentParser) -> None:
+    """How the deployment runs: for real or on throw-away local machines."""
+    group = parser.add_argument_group("rehearsal")
+    group.add_argument("--rehearse", action="store_true", help="apply to throw-away machines on this computer")
+    group.add_argument(
+        "--k3s", choices=("standin", "real"), help="K3s of a rehearsal: a stand-in (default) or the real one"
+    )
+    group.add_argument("--k3s-binary", metavar="FILE", type=Path, help="a real K3s binary for the rehearsal")
+
+
+def add_approval(parser: argparse.ArgumentParser) -> None:
+    """Whether to ask first."""
+    parser.add_argument("--auto-approve", action="store_true", help="do not ask (needed without a terminal)")
+    parser.add_argument(
+        "--parallelism", metavar="N", type=_positive, default=10, help="changes at the same time at most (default 10)"
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def load(path: Path, console: Console) -> LoadedTopology:
+    """Load a production file or template; shows warnings, raises on errors."""
+    loaded = load_topology(path)
+    if has_errors(loaded.diagnostics):
+        raise InvalidInputError(loaded.diagnostics)
+    if loaded.diagnostics:
+        console.progress(human.render_diagnostics(loaded.diagnostics))
+    return loaded
+
+
+def target(args: argparse.Namespace, loaded: LoadedTopology) -> Target:
+    """The topology under the profile that the options ask for.
+
+    Raises:
+        UsageError: If options of a rehearsal are given without one, or the K3s binary is not there.
+    """
+    if not args.rehearse:
+        if args.k3s or args.k3s_binary:
+            raise UsageError(
+                "These options need --rehearse.",
+                detail="--k3s and --k3s-binary choose what takes K3s's place in a rehearsal; outside of one it is always "
+                "the real one.",
+                resolution="Add --rehearse, or leave them out.",
+            )
+        return Target(loaded, "production", {})
+    options = {"k3s": args.k3s or ("real" if args.k3s_binary else "standin")}
+    if args.k3s_binary:
+        options |= _binary_options(args.k3s_binary)
+        if args.k3s == "standin":
+            raise UsageError("--k3s standin and --k3s-binary exclude each other.", resolution="Give one of them.")
+    return Target(loaded, "local", options)
+
+
+def _binary_options(binary: Path) -> dict[str, str]:
+    if not binary.is_file():
+        raise UsageError(
+            "The K3s binary is not there.",
+            detail=f"--k3s-binary names {binary}, which is no file.",
+            resolution="Give the path of a K3s release binary for this machine's architecture.",
+        )
+    with binary.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"k3s_binary": str(binary.resolve()), "k3s_binary_sha256": digest}
+
+
+def approve(args: argparse.Namespace, console: Console, question: str) -> bool:
+    """Ask a person, unless told not to.
+
+    Raises:
+        UsageError: If there is nobody to ask.
+    """
+    if args.auto_approve:
+        return True
+    if not console.is_terminal:
+        raise UsageError(
+            "Nobody is there to approve.",
+            detail="Standard input or error is no terminal, so the question whether to go on cannot be asked.",
+            resolution="Look at `deploy plan`, then run this again with --auto-approve.",
+        )
+    return console.ask(question)
+
+
+def deployment_name(name: str | None) -> str:
+    """The deployment that is meant."""
+    return find_deployment(name)

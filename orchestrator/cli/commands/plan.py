@@ -1,0 +1,46 @@
+"""Show what apply would change, and why. Changes nothing and starts nothing."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from orchestrator.cli.commands import options
+from orchestrator.cli.console import Console
+from orchestrator.cli.views import human, machine
+from orchestrator.planning.plan_file import SavedPlan, render_saved_plan
+from orchestrator.services.deployment import open_for_reading
+from orchestrator.services.preflight import check_plan
+from orchestrator.services.prepare import prepare, want
+from orchestrator.state.files import write_private
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("file", metavar="FILE|TEMPLATE", type=Path, help="production file or compiled template")
+    options.add_rehearsal(parser)
+    parser.add_argument("--replace", metavar="ADDRESS", action="append", default=[], help="make this instance anew")
+    parser.add_argument("--out", metavar="PLAN", type=Path, help="save the plan for `deploy apply PLAN`")
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    parser.add_argument("--detailed-exitcode", action="store_true", help="exit 3 if there are changes")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Print the plan."""
+    loaded = options.load(args.file, console)
+    target = options.target(args, loaded)
+    wanted, findings = want(target)
+    opened = open_for_reading(target.deployment)
+    plan = prepare(target, opened, wanted, args.replace)
+    if args.out:
+        saved = SavedPlan(plan, loaded.template_text, target.options, str(loaded.application_root))
+        write_private(args.out, render_saved_plan(saved))
+    if args.json:
+        console.result(machine.render_plan(plan))
+    else:
+        console.result(human.render_plan(plan, loaded.topology))
+        console.result("\n" + human.render_substitutions(plan.substitutions))
+    obstacles = (*findings, *check_plan(plan))
+    if obstacles:
+        console.progress("\n" + human.render_diagnostics(obstacles))
+    return 3 if args.detailed_exitcode and not plan.is_empty else 0

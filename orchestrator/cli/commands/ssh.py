@@ -1,0 +1,34 @@
+"""Open a shell on a machine of a deployment, or run one command there."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from orchestrator.cli.commands import options
+from orchestrator.cli.console import Console
+from orchestrator.services.deployment import open_for_reading
+from orchestrator.services.shell import shell_command
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.usage = "deploy ssh [NAME] NODE [-- COMMAND …]"
+    parser.add_argument("targets", metavar="[NAME] NODE", nargs="+", help="deployment (default: the only one) and machine")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Become the ssh client."""
+    names, command = _split(console.arguments, args.targets)
+    node = names[-1]
+    opened = open_for_reading(options.deployment_name(names[0] if len(names) > 1 else None))
+    argv = shell_command(opened, node, command)
+    os.execvp(argv[0], argv)
+
+
+def _split(arguments: list[str], targets: list[str]) -> tuple[list[str], list[str]]:
+    """Names before ``--`` and the command after it."""
+    if "--" in arguments:
+        command = arguments[arguments.index("--") + 1 :]
+        return targets[: len(targets) - len(command)], command
+    return targets[:2], targets[2:]

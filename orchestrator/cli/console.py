@@ -1,0 +1,122 @@
+"""Where output goes: results to stdout, progress to stderr, everything to a debug log; secrets masked in all of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import RLock
+
+from orchestrator.cli.views import human
+from orchestrator.errors import DeployError, InvalidInputError
+from orchestrator.state.masking import mask
+
+_LOG = logging.getLogger("orchestrator")
+
+
+class Console:
+    """The one way out. Safe to use from several threads.
+
+    Args:
+        arguments: The command line after ``deploy``.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.arguments = list(arguments)
+        self._lock = RLock()
+        self._secrets: Callable[[], tuple[str, ...]] = tuple
+        self._handler: logging.Handler | None = None
+        self._log_file: Path | None = None
+        self._started = time.monotonic()
+        _LOG.setLevel(logging.DEBUG)
+
+    @property
+    def command_line(self) -> str:
+        """The command as given, for the log and the lock."""
+        return " ".join(["deploy", *self.arguments])
+
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._started
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person can be asked."""
+        return sys.stdin.isatty() and sys.stderr.isatty()
+
+    @property
+    def colour(self) -> bool:
+        """Whether stderr shows colours."""
+        return sys.stderr.isatty() and "NO_COLOR" not in os.environ
+
+    def mask_with(self, secrets: Callable[[], tuple[str, ...]]) -> None:
+        """From now on replace these values in everything that goes out."""
+        self._secrets = secrets
+
+    def log_to(self, run_folder: Path) -> None:
+        """Write the debug log of this run into its folder; a second call changes nothing."""
+        if self._handler is not None:
+            return
+        run_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._log_file = run_folder / "debug.log"
+        handler = logging.FileHandler(self._log_file, encoding="utf-8")
+        handler.setFormatter(_MaskingFormatter(lambda: self._secrets()))
+        _LOG.addHandler(handler)
+        self._handler = handler
+        _LOG.debug("command: %s", self.command_line)
+
+    def result(self, text: str) -> None:
+        """Print a result."""
+        with self._lock:
+            sys.stdout.write(mask(text, self._secrets()))
+            if not text.endswith("\n"):
+                sys.stdout.write("\n")
+            sys.stdout.flush()
+
+    def progress(self, text: str) -> None:
+        """Tell a person what is going on."""
+        with self._lock:
+            line = mask(text, self._secrets())
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+            _LOG.info("%s", text)
+
+    def progress_from_signal(self, text: str) -> None:
+        """Tell it from a signal handler, where no lock may be waited for."""
+        os.write(sys.stderr.fileno(), (text + "\n").encode())
+
+    def ask(self, question: str) -> bool:
+        """Ask for a yes; anything else is a no."""
+        with self._lock:
+            sys.stderr.write(question + " [y/N] ")
+            sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    def show_error(self, error: DeployError) -> None:
+        """Tell what went wrong, where, and what to do."""
+        _LOG.debug("failed", exc_info=error)
+        if isinstance(error, InvalidInputError):
+            self.progress(human.render_diagnostics(error.diagnostics))
+        self.progress(human.render_error(error, self._log_file))
+
+    def drop_stdout(self) -> None:
+        """After the reader went away: let the interpreter's last flush go nowhere."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def close(self) -> None:
+        """Finish the log."""
+        if self._handler is not None:
+            _LOG.removeHandler(self._handler)
+            self._handler.close()
+
+
+class _MaskingFormatter(logging.Formatter):
+    def __init__(self, secrets: Callable[[], tuple[str, ...]]) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s %(threadName)s: %(message)s")
+        self._secrets = secrets
+
+    def format(self, record: logging.LogRecord) -> str:
+        return mask(super().format(record), self._secrets())

@@ -1,0 +1,174 @@
+"""Results as text for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from orchestrator.diagnostics import Diagnostic
+from orchestrator.errors import DeployError
+from orchestrator.manifest.model import Manifest
+from orchestrator.planning.actions import Action
+from orchestrator.planning.plan import Change, Plan
+from orchestrator.planning.substitution import Substitution
+from orchestrator.services.status import InstanceStatus
+from orchestrator.topology.model import Topology
+
+SYMBOLS = {
+    Action.CREATE: "+",
+    Action.UPDATE: "~",
+    Action.REPLACE: "±",
+    Action.DELETE: "-",
+    Action.FORGET: "-",
+    Action.NO_OP: "=",
+}
+_VERBS = {
+    Action.CREATE: "to create",
+    Action.UPDATE: "to update",
+    Action.REPLACE: "to replace",
+    Action.DELETE: "to delete",
+    Action.FORGET: "to go with its machines",
+    Action.NO_OP: "unchanged",
+}
+
+
+def render_diagnostics(diagnostics: Iterable[Diagnostic]) -> str:
+    """Every finding with its place and the offending line."""
+    return "\n\n".join(_diagnostic(d) for d in diagnostics)
+
+
+def _diagnostic(found: Diagnostic) -> str:
+    place = f"{found.location}: " if found.location else (f"{found.address}: " if found.address else "")
+    lines = [f"{place}{found.severity.value}: {found.summary}"]
+    if found.location and found.location.text.strip():
+        text = found.location.text.replace("\t", " ")
+        start = max(0, found.location.column - 60)
+        lines.append(f"    {text[start : start + 120]}")
+        lines.append("    " + " " * (found.location.column - 1 - start) + "^")
+    if found.detail:
+        lines.append(f"  {found.detail}")
+    return "\n".join(lines)
+
+
+def render_error(error: DeployError, log_file: Path | None) -> str:
+    """Summary, detail, what to do, where the log is."""
+    lines = [f"Error: {error.summary}"]
+    if error.detail:
+        lines.extend(f"  {line}" for line in error.detail.splitlines())
+    if error.resolution:
+        lines.append(f"→ {error.resolution}")
+    if error.doc:
+        lines.append(f"  See {error.doc}.")
+    if log_file is not None:
+        lines.append(f"  Log: {log_file}")
+    return "\n".join(lines)
+
+
+def render_plan(plan: Plan, topology: Topology | None) -> str:
+    """The plan as a tree of computational layers, each change with its reasons, then counts and substitutions."""
+    lines = [f"Plan for {plan.deployment} (profile {plan.profile})"]
+    shown: set[str] = set()
+    by_node: dict[str, list[Change]] = {}
+    for change in plan.changes.values():
+        by_node.setdefault(change.instance.node, []).append(change)
+    if topology is not None:
+        for group in topology.groups.values():
+            changes = [c for member in group.members for c in by_node.get(member, []) if c.address not in shown]
+            if changes and group.type.endswith("ComputationalLayer"):
+                shown.update(c.address for c in changes)
+                lines.append(f"  {_group_title(group.properties.get('title'), group.name)}")
+                lines.extend(_tree(changes))
+    rest = [c for c in plan.changes.values() if c.address not in shown]
+    if rest:
+        lines.append("  images and others" if shown else "  all")
+        lines.extend(_tree(rest))
+    lines.append("")
+    counts = ", ".join(f"{count} {_VERBS[action]}" for action, count in plan.counts().items()) or "nothing to do"
+    lines.append("No changes: everything is as wanted." if plan.is_empty else f"Changes: {counts}.")
+    return "\n".join(lines)
+
+
+def _group_title(title: object, name: str) -> str:
+    return str(title) if title else name
+
+
+def _tree(changes: Sequence[Change]) -> list[str]:
+    lines = []
+    width = max(len(c.address) for c in changes)
+    for position, change in enumerate(changes):
+        branch = "└─" if position == len(changes) - 1 else "├─"
+        reasons = "; ".join(change.reasons)
+        lines.append(f"    {branch} {SYMBOLS[change.action]} {change.address:{width}}  {change.action.value:7}  {reasons}")
+    return lines
+
+
+def render_substitutions(substitutions: Sequence[Substitution]) -> str:
+    """What was not as in production, as one table; and that there is nothing, if so."""
+    if not substitutions:
+        return "Nothing is substituted: everything runs as in production."
+    merged: dict[tuple[str, str, str], list[str]] = {}
+    for s in substitutions:
+        merged.setdefault((s.what, s.by, s.why), []).append(s.address)
+    rows = [(", ".join(addresses), what, by, why) for (what, by, why), addresses in merged.items()]
+    return "Substituted in this deployment (all else runs exactly as in production):\n" + table(
+        ("where", "in production", "here", "why"), rows, wrap=34
+    )
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], wrap: int = 0) -> str:
+    """Columns under a header; cells longer than ``wrap`` are broken at spaces (0: never)."""
+    broken = [[_wrap(str(cell), wrap) for cell in row] for row in (header, *rows)]
+    widths = [max(len(line) for row in broken for line in row[i]) for i in range(len(header))]
+    lines = []
+    for number, row in enumerate(broken):
+        for depth in range(max(len(cell) for cell in row)):
+            cells = [cell[depth] if depth < len(cell) else "" for cell in row]
+            lines.append("  " + "  ".join(f"{c:{w}}" for c, w in zip(cells, widths, strict=True)).rstrip())
+        if number == 0:
+            lines.append("  " + "  ".join("─" * w for w in widths))
+    return "\n".join(lines)
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    if width <= 0 or len(text) <= width:
+        return [text]
+    lines = [""]
+    for word in text.split(" "):
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines
+
+
+def render_status(name: str, statuses: Sequence[InstanceStatus]) -> str:
+    """Every instance, its state, and what was found."""
+    rows = [
+        (
+            s.record.address,
+            s.record.type.rpartition(".")[2],
+            s.record.lifecycle.value + (f" ({s.record.pending.action} unfinished)" if s.record.pending else ""),
+            ("" if s.is_well else "! ") + s.observed.presence.value,
+            s.observed.detail,
+            str(s.record.attributes.get("host") or s.record.attributes.get("endpoint") or ""),
+        )
+        for s in statuses
+    ]
+    bad = sum(1 for s in statuses if not s.is_well)
+    verdict = "All is well." if not bad else f"{bad} of {len(statuses)} not as they should be: `deploy apply` mends them."
+    return f"{name}\n" + table(("instance", "type", "state", "found", "detail", "where"), rows, wrap=44) + f"\n{verdict}"
+
+
+def render_endpoints(manifest: Manifest) -> str:
+    """What an operator wants to know after an apply."""
+    lines = ["Endpoints"]
+    for cluster in manifest.clusters:
+        lines.append(f"  {cluster.name}: {len(cluster.nodes)} nodes, Kubernetes API {cluster.api_endpoint}")
+        lines.append(f"    kubeconfig {cluster.kubeconfig}")
+        if cluster.oscar_endpoint:
+            lines.append(f"    OSCAR {cluster.oscar_endpoint}, object store {cluster.store_endpoint}")
+    for component in manifest.components:
+        inputs = ", ".join(f"{p.store}/{p.path}" for p in component.inputs)
+        outputs = ", ".join(f"{p.store}/{p.path}" for p in component.outputs)
+        lines.append(f"  {component.name} (layer {component.layer}, on {component.cluster}): {inputs} → {outputs}")
+    return "\n".join(lines)

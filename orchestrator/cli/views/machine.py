@@ -1,0 +1,64 @@
+"""Results as JSON for programs; the forms are documented in ``docs/json-output.md``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.diagnostics import Diagnostic
+from orchestrator.manifest.model import Manifest
+from orchestrator.manifest.render import render_manifest as _render_manifest
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.plan_file import plan_to_json
+from orchestrator.services.status import InstanceStatus
+
+
+def _dump(content: Any) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False)
+
+
+def render_diagnostics(diagnostics: Sequence[Diagnostic]) -> str:
+    """Findings as ``{"valid": bool, "diagnostics": [...]}``."""
+    return _dump(
+        {
+            "format_version": 1,
+            "valid": not any(d.is_error for d in diagnostics),
+            "diagnostics": [dataclasses.asdict(d) for d in diagnostics],
+        }
+    )
+
+
+def render_plan(plan: Plan) -> str:
+    """The plan's documented form."""
+    return _dump(plan_to_json(plan))
+
+
+def render_manifest(manifest: Manifest) -> str:
+    """The manifest's JSON form."""
+    return _render_manifest(manifest, "json")
+
+
+def render_status(name: str, statuses: Sequence[InstanceStatus]) -> str:
+    """Every instance with its recorded and its observed state."""
+    return _dump(
+        {
+            "format_version": 1,
+            "deployment": name,
+            "well": all(s.is_well for s in statuses),
+            "instances": [
+                {
+                    "address": s.record.address,
+                    "type": s.record.type,
+                    "generation": s.record.generation,
+                    "lifecycle": s.record.lifecycle.value,
+                    "pending": s.record.pending.action if s.record.pending else None,
+                    "observed": s.observed.presence.value,
+                    "detail": s.observed.detail,
+                    "attributes": dict(s.record.attributes),
+                }
+                for s in statuses
+            ],
+        }
+    )

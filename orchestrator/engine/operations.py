@@ -1,0 +1,176 @@
+"""Runs the operations of one change, each step durable before and after."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from threading import Event
+
+from orchestrator.executors.base import Folders, OperationRequest
+from orchestrator.executors.registry import ExecutorRegistry
+from orchestrator.planning.actions import Action
+from orchestrator.planning.desired import DesiredInstance, Operation
+from orchestrator.planning.plan import Change
+from orchestrator.providers.base import DeploymentTag
+from orchestrator.state.model import InstanceRecord, Lifecycle, Pending
+from orchestrator.state.secrets import SecretStore
+from orchestrator.state.session import StateWriter
+
+MAKING = ("create", "configure", "start")
+REMOVING = ("stop", "delete")
+
+_DURING = {
+    "create": Lifecycle.CREATING,
+    "configure": Lifecycle.CONFIGURING,
+    "start": Lifecycle.STARTING,
+    "stop": Lifecycle.STOPPING,
+    "delete": Lifecycle.DELETING,
+}
+_AFTER = {
+    "create": Lifecycle.CREATED,
+    "configure": Lifecycle.CONFIGURED,
+    "start": Lifecycle.STARTED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What all changes of a run share.
+
+    Attributes:
+        tag: Deployment name and lineage.
+        run: Identifier of the run.
+        folders: Where files go.
+        secrets: Where secret values live.
+        desired: Wanted instances by address.
+        executors: Executors by artifact type.
+        cancel: Set when the operator wants to stop.
+        lock_fd: Descriptor of the deployment's lock.
+    """
+
+    tag: DeploymentTag
+    run: str
+    folders: Folders
+    secrets: SecretStore
+    desired: Mapping[str, DesiredInstance]
+    executors: ExecutorRegistry
+    cancel: Event
+    lock_fd: int = -1
+
+
+def creation_token(lineage: str, address: str, generation: int) -> str:
+    """What a created object carries: the same after a crash, another for every replacement. 32 hexadecimal digits."""
+    return hashlib.sha256(f"{lineage}\n{address}\n{generation}".encode()).hexdigest()[:32]
+
+
+def perform(change: Change, context: RunContext, writer: StateWriter, progress: Callable[[str], None]) -> None:
+    """Do one change.
+
+    Raises:
+        DeployError: What the executor raised; the record then says ``error`` and keeps what was found out.
+    """
+    if change.action is Action.FORGET:
+        writer.remove(change.address)
+    elif change.action is Action.DELETE:
+        _remove(change, context, writer, progress)
+        writer.remove(change.address)
+    elif change.action is Action.REPLACE:
+        _remove(change, context, writer, progress)
+        _make(change, context, writer, progress)
+    else:
+        _make(change, context, writer, progress)
+
+
+def _make(change: Change, context: RunContext, writer: StateWriter, progress: Callable[[str], None]) -> None:
+    old = writer.state.instances.get(change.address)
+    generation = _generation(change, old)
+    instance = change.instance
+    keeps = old is not None and change.action is Action.UPDATE
+    record = InstanceRecord(
+        address=change.address,
+        node=instance.node,
+        type=instance.type,
+        provider=instance.provider,
+        generation=generation,
+        lifecycle=old.lifecycle if old and keeps else Lifecycle.INITIAL,
+        inputs=instance.inputs,
+        attributes=old.attributes if old and keeps else {},
+        dependencies=instance.dependencies,
+        pending=Pending(change.action.value, creation_token(context.tag.lineage, change.address, generation), context.run),
+    )
+    record = _run_operations(change, record, MAKING, context, writer, progress)
+    writer.record(replace(record, lifecycle=Lifecycle.STARTED, pending=None))
+
+
+def _generation(change: Change, old: InstanceRecord | None) -> int:
+    """The next number where a new object takes the place of an old one; the same where a cut-off create goes on."""
+    if old is None:
+        return 1
+    cut_off = old.pending is not None and old.pending.action in ("create", "replace")
+    renewed = change.action is Action.REPLACE or (change.action is Action.CREATE and not cut_off)
+    return old.generation + 1 if renewed else old.generation
+
+
+def _remove(change: Change, context: RunContext, writer: StateWriter, progress: Callable[[str], None]) -> None:
+    record = writer.state.instances.get(change.address)
+    if record is None:
+        return
+    token = creation_token(context.tag.lineage, change.address, record.generation)
+    pending = Pending(Action.DELETE.value, token, context.run)
+    removing = replace(change, action=Action.DELETE)
+    _run_operations(removing, replace(record, pending=pending), REMOVING, context, writer, progress)
+
+
+def _run_operations(
+    change: Change,
+    record: InstanceRecord,
+    names: tuple[str, ...],
+    context: RunContext,
+    writer: StateWriter,
+    progress: Callable[[str], None],
+) -> InstanceRecord:
+    """Run the operations that the instance has, in order; the record is durable before and after each of them."""
+    operations = [change.instance.operations[name] for name in names if name in change.instance.operations]
+    if not operations:
+        writer.record(record)
+    for operation in operations:
+        record = replace(record, lifecycle=_DURING[operation.name])
+        writer.record(record)
+        request = request_for(change.instance, operation, change.action, record, context, writer.state.instances, progress)
+        try:
+            result = context.executors.get(operation.artifact_type).run(request)
+        except BaseException:
+            writer.record(replace(record, lifecycle=Lifecycle.ERROR))
+            raise
+        attributes = {**record.attributes, **result.attributes}
+        record = replace(record, attributes=attributes, lifecycle=_AFTER.get(operation.name, record.lifecycle))
+        writer.record(record)
+    return record
+
+
+def request_for(
+    instance: DesiredInstance,
+    operation: Operation,
+    action: Action,
+    record: InstanceRecord,
+    context: RunContext,
+    known: Mapping[str, InstanceRecord],
+    progress: Callable[[str], None],
+) -> OperationRequest:
+    """What the executor gets."""
+    return OperationRequest(
+        tag=context.tag,
+        action=action,
+        operation=operation.name,
+        implementation=operation,
+        instance=instance,
+        record=record,
+        known=known,
+        desired=context.desired,
+        folders=context.folders,
+        secrets=context.secrets,
+        progress=progress,
+        cancel=context.cancel,
+        lock_fd=context.lock_fd,
+    )

@@ -1,0 +1,134 @@
+"""Makes, mends and removes machines through the provider that the profile names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from threading import Lock
+
+from orchestrator.executors.base import OperationRequest, OperationResult
+from orchestrator.planning.observation import Observation, Presence
+from orchestrator.providers.base import Machine, MachineProvider, MachineRequest, MachineState
+from orchestrator.providers.registry import load_provider
+from orchestrator.remote.ssh import SshTarget, generate_key, wait_for_ssh
+from orchestrator.topology.model import Value
+
+BOOT_TIMEOUT = 180.0
+"""Seconds from "the provider has it running" to "SSH answers"."""
+
+_KEY_LOCK = Lock()
+
+
+def ssh_key_file(deployment_folder: Path) -> Path:
+    """The private key that logs in to the machines of a deployment."""
+    return deployment_folder / "ssh" / "id_ed25519"
+
+
+def ensure_ssh_key(deployment_folder: Path) -> str:
+    """Generate the deployment's key pair once; returns the public half in OpenSSH's form."""
+    private = ssh_key_file(deployment_folder)
+    public = private.with_suffix(".pub")
+    with _KEY_LOCK:
+        if not (private.exists() and public.exists()):
+            private.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_text, public_text = generate_key()
+            descriptor = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(private_text)
+            public.write_text(public_text + "\n", encoding="utf-8")
+        return public.read_text(encoding="utf-8").strip()
+
+
+class MachineExecutor:
+    """Runs ``create`` and ``delete`` of machines. One list call a provider serves all observations of a refresh."""
+
+    def __init__(self) -> None:
+        self._providers: dict[str, MachineProvider] = {}
+        self._found: dict[str, dict[str, Machine]] = {}
+        self._lock = Lock()
+
+    def run(self, request: OperationRequest) -> OperationResult:
+        """Create (or find by its token and start again) the machine, or delete it."""
+        provider = self._provider(request.instance.provider)
+        if request.operation == "delete":
+            return self._delete(request, provider)
+        machine = provider.create(self._machine_request(request))
+        if machine.state is MachineState.STOPPED:
+            request.progress("starting it again")
+            machine = provider.start(machine.id)
+        request.progress(f"waiting for SSH at {machine.host}")
+        target = SshTarget(machine.host, machine.port, machine.user, ssh_key_file(request.folders.deployment), machine.host_key)
+        wait_for_ssh(target, BOOT_TIMEOUT, request.cancel)
+        return OperationResult(_attributes(machine, _hostname(request)))
+
+    def observe(self, request: OperationRequest) -> Observation:
+        """Whether the provider still has the machine, and running."""
+        found = self._machines(request)
+        machine = found.get(request.instance.address)
+        if machine is None:
+            return Observation(Presence.MISSING, "the provider has no such machine")
+        attributes = _attributes(machine, _hostname(request))
+        if machine.state is MachineState.STOPPED:
+            return Observation(Presence.DEGRADED, "the machine is stopped", attributes)
+        return Observation(Presence.PRESENT, "running", attributes)
+
+    def _delete(self, request: OperationRequest, provider: MachineProvider) -> OperationResult:
+        machine_id = request.record.attributes.get("machine_id")
+        ids = {str(machine_id)} if machine_id else set()
+        ids.update(m.id for m in provider.find(request.tag) if m.address == request.instance.address)
+        for found in sorted(ids):
+            provider.delete(found)
+        return OperationResult()
+
+    def _provider(self, name: str) -> MachineProvider:
+        with self._lock:
+            if name not in self._providers:
+                self._providers[name] = load_provider(name)
+            return self._providers[name]
+
+    def _machines(self, request: OperationRequest) -> dict[str, Machine]:
+        name = request.instance.provider
+        provider = self._provider(name)
+        with self._lock:
+            if name not in self._found:
+                self._found[name] = {m.address: m for m in provider.find(request.tag)}
+            return self._found[name]
+
+    def _machine_request(self, request: OperationRequest) -> MachineRequest:
+        host = request.instance.capabilities.get("host", {})
+        system = request.instance.capabilities.get("os", {})
+        pending = request.record.pending
+        return MachineRequest(
+            deployment=request.tag,
+            address=request.instance.address,
+            token=pending.token if pending else "",
+            hostname=_hostname(request),
+            architecture=str(system.get("architecture", "amd64")),
+            cpus=int(str(host.get("num_cpus", 1))),
+            memory_mb=_mebibytes(host.get("mem_size", "1024 MB")),
+            authorized_key=ensure_ssh_key(request.folders.deployment),
+            settings=request.instance.settings,
+        )
+
+
+def _hostname(request: OperationRequest) -> str:
+    """A DNS label that is unique in the deployment: node name and index."""
+    return f"{request.instance.node}-{request.instance.index}".replace("_", "-").lower()[:63]
+
+
+def _mebibytes(size: Value) -> int:
+    number, _, unit = str(size).partition(" ")
+    factor = {"": 1 / 1048576, "B": 1 / 1048576, "KB": 1 / 1024, "MB": 1, "MIB": 1, "GB": 1024, "GIB": 1024}
+    return max(1, int(float(number) * factor.get(unit.strip().upper(), 1)))
+
+
+def _attributes(machine: Machine, hostname: str) -> dict[str, Value]:
+    return {
+        "machine_id": machine.id,
+        "host": machine.host,
+        "port": machine.port,
+        "user": machine.user,
+        "host_key": machine.host_key,
+        "hostname": hostname,
+        **machine.details,
+    }

@@ -1,0 +1,100 @@
+"""State and topology → manifest. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from orchestrator.manifest.model import (
+    SCHEMA_VERSION,
+    Manifest,
+    ManifestCluster,
+    ManifestComponent,
+    ManifestNode,
+    ManifestStorePath,
+)
+from orchestrator.planning.substitution import Substitution
+from orchestrator.state.model import InstanceRecord, State
+from orchestrator.topology.model import Value
+
+
+def build_manifest(state: State, substitutions: Iterable[Substitution], folder: Path) -> Manifest:
+    """The manifest of a deployment.
+
+    Args:
+        state: Its state; what an instance is shows in its attributes, not in the name of its type.
+        substitutions: What is not as in production.
+        folder: The deployment's folder, which relative paths in the state start from.
+    """
+    records = state.instances
+    clusters = [r for r in records.values() if "kubeconfig" in r.attributes]
+    services = [r for r in records.values() if "inputs" in r.attributes and "image_digest" in r.attributes]
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        deployment=state.deployment,
+        serial=state.serial,
+        profile=state.profile,
+        clusters=tuple(_cluster(record, state, services, folder) for record in clusters),
+        components=tuple(sorted((_component(r, state) for r in services), key=lambda c: (c.layer, c.name))),
+        substitutions=tuple(substitutions),
+    )
+
+
+def _targets(record: InstanceRecord, requirement: str) -> tuple[str, ...]:
+    targets = record.inputs.get(f"requirements.{requirement}", [])
+    return tuple(str(t) for t in targets) if isinstance(targets, list) else ()
+
+
+def _text(record: InstanceRecord, key: str) -> str:
+    value = record.attributes.get(key, "")
+    return "" if value is None else str(value)
+
+
+def _cluster(
+    record: InstanceRecord, state: State, services: list[InstanceRecord], folder: Path
+) -> ManifestCluster:
+    hosted = [r for r in state.instances.values() if record.address in _targets(r, "host")]
+    runtime = next((r for r in hosted if "store_endpoint" in r.attributes), None)
+    layers = {_layer(s) for s in services if runtime and runtime.address in _targets(s, "host")}
+    machines = [state.instances[a] for a in _targets(record, "machine") if a in state.instances]
+    return ManifestCluster(
+        name=record.address,
+        layers=tuple(sorted(layers)),
+        api_endpoint=_text(record, "api_endpoint"),
+        kubeconfig=str(folder / _text(record, "kubeconfig")),
+        nodes=tuple(
+            ManifestNode(m.address, _text(m, "hostname"), _text(m, "host"), m.lifecycle.value) for m in machines
+        ),
+        oscar_endpoint=_text(runtime, "endpoint") if runtime else "",
+        store_endpoint=_text(runtime, "store_endpoint") if runtime else "",
+        ca_certificate=_text(runtime, "ca_cert") if runtime else "",
+    )
+
+
+def _component(record: InstanceRecord, state: State) -> ManifestComponent:
+    runtime = next(iter(_targets(record, "host")), "")
+    cluster = next(iter(_targets(state.instances[runtime], "host")), "") if runtime in state.instances else ""
+    image = next((state.instances[a] for a in _targets(record, "image") if a in state.instances), None)
+    return ManifestComponent(
+        name=str(record.inputs.get("properties.component", record.node)),
+        layer=_layer(record),
+        cluster=cluster,
+        image=_text(image, "reference") if image else "",
+        image_digest=_text(record, "image_digest"),
+        service=str(record.inputs.get("properties.service", "")),
+        service_endpoint=_text(record, "endpoint"),
+        inputs=_store_paths(record.attributes.get("inputs")),
+        outputs=_store_paths(record.attributes.get("outputs")),
+        state=record.lifecycle.value,
+    )
+
+
+def _layer(record: InstanceRecord) -> int:
+    layer = record.inputs.get("properties.layer", 0)
+    return layer if isinstance(layer, int) else 0
+
+
+def _store_paths(value: Value) -> tuple[ManifestStorePath, ...]:
+    if not isinstance(value, list):
+        return ()
+    return tuple(ManifestStorePath(str(v.get("store", "")), str(v.get("path", ""))) for v in value if isinstance(v, dict))

@@ -1,0 +1,39 @@
+"""Which class serves which provider name; a new provider is one folder and one line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from orchestrator.errors import ProviderError
+from orchestrator.providers.base import MachineProvider
+
+PROVIDERS = {
+    "local": "orchestrator.providers.local.provider:LocalProvider",
+}
+"""Provider name to ``module:Class``, imported when first asked for."""
+
+
+class UnknownProviderError(ProviderError):
+    """The profile names a provider that this version does not have."""
+
+    exit_code = 2
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            "No such provider.",
+            detail=f"The profile asks for provider {name!r}; this version has: {', '.join(sorted(PROVIDERS))}.",
+            resolution="Rehearse on local machines with --rehearse, or use a version that has the provider.",
+        )
+
+
+def load_provider(name: str) -> MachineProvider:
+    """The provider of that name.
+
+    Raises:
+        UnknownProviderError: If there is none.
+    """
+    if name not in PROVIDERS:
+        raise UnknownProviderError(name)
+    module, _, attribute = PROVIDERS[name].partition(":")
+    provider: MachineProvider = getattr(import_module(module), attribute)()
+    return provider

@@ -1,0 +1,77 @@
+"""Applies a plan: preflight, state, walk, snapshot, manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.engine.apply import Outcome, apply_plan, failure_of
+from orchestrator.engine.hooks import Hook
+from orchestrator.errors import InvalidInputError
+from orchestrator.manifest.build import build_manifest
+from orchestrator.manifest.model import Manifest
+from orchestrator.planning.plan_file import SavedPlan, check_not_stale
+from orchestrator.providers.registry import PROVIDERS, load_provider
+from orchestrator.services.deployment import OpenDeployment
+from orchestrator.services.preflight import check_plan
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What an apply came to."""
+
+    outcome: Outcome
+    manifest: Manifest
+
+
+def open_providers(providers: set[str]) -> None:
+    """Make sure that the APIs can be asked before looking at what is there; may start the local engine."""
+    for name in sorted(providers & set(PROVIDERS)):
+        load_provider(name).open()
+
+
+def apply_saved(saved: SavedPlan, opened: OpenDeployment, hook: Hook, parallelism: int) -> Applied:
+    """Do what the plan says.
+
+    Args:
+        saved: The plan, and what it was made from.
+        opened: The deployment, locked.
+        hook: Listener for progress.
+        parallelism: Bound on changes at the same time.
+
+    Raises:
+        StalePlanError: If the state is not the one the plan was made from.
+        InvalidInputError: If something that the plan needs is not there.
+        ApplyFailedError: If changes failed; everything that worked is in the state.
+        CancelledError: If the operator stopped it.
+    """
+    plan = saved.plan
+    check_not_stale(plan, opened.state)
+    findings = check_plan(plan)
+    if findings:
+        raise InvalidInputError(findings)
+    writer = opened.writer()
+    if _template_differs(saved, opened):
+        writer.set_template(saved.template, plan.profile, saved.profile_options, saved.application_root)
+    desired = {a: c.instance for a, c in plan.changes.items() if c.action.value not in ("delete", "forget")}
+    context = opened.context(writer.state.lineage, desired, saved.application_root)
+    try:
+        outcome = apply_plan(plan, context, writer, hook, parallelism)
+    finally:
+        writer.snapshot()
+    opened.state = writer.state
+    failure = failure_of(outcome, opened.cancel.is_set())
+    if failure is not None:
+        raise failure
+    return Applied(outcome, build_manifest(writer.state, plan.substitutions, opened.folder))
+
+
+def _template_differs(saved: SavedPlan, opened: OpenDeployment) -> bool:
+    state = opened.state
+    options: Mapping[str, str] = saved.profile_options
+    return state is None or (state.template, state.profile, dict(state.profile_options), state.application_root) != (
+        saved.template,
+        saved.plan.profile,
+        dict(options),
+        saved.application_root,
+    )

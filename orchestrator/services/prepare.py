@@ -1,0 +1,96 @@
+"""From a file to a plan: load, compile, check, apply the profile, look at what is there, plan. Changes nothing."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.diagnostics import Diagnostic, has_errors
+from orchestrator.engine.refresh import refresh
+from orchestrator.errors import InvalidInputError
+from orchestrator.images.registry import image_available
+from orchestrator.planning.desired_instances import check_profile, desired_instances
+from orchestrator.planning.observation import Observation
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.planner import Wanted, plan_apply
+from orchestrator.planning.profile import load_profile
+from orchestrator.services.deployment import OpenDeployment
+from orchestrator.services.load import LoadedTopology
+from orchestrator.topology.model import Topology
+from orchestrator.topology.types import load_catalogue
+
+_ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be applied, and under which profile.
+
+    Attributes:
+        loaded: The topology and where it came from.
+        profile: Name of the profile.
+        options: The profile's options as given by the user, e.g. ``{"k3s": "standin"}``.
+    """
+
+    loaded: LoadedTopology
+    profile: str
+    options: Mapping[str, str]
+
+    @property
+    def deployment(self) -> str:
+        """Name of the deployment: the topology's, with the profile's suffix."""
+        return self.loaded.topology.name + load_profile(self.profile).name_suffix
+
+
+def host_architecture() -> str:
+    """This machine's architecture in the words of container platforms: ``amd64`` or ``arm64``."""
+    machine = platform.machine().lower()
+    return _ARCHITECTURES.get(machine, machine)
+
+
+def profile_options(given: Mapping[str, str]) -> dict[str, str]:
+    """The options of a profile: what the user gave, and what this machine is."""
+    return {"engine_architecture": host_architecture(), **given}
+
+
+def want(target: Target) -> tuple[Wanted, tuple[Diagnostic, ...]]:
+    """What is wanted under the profile, with the findings that only the profile gives.
+
+    Raises:
+        InvalidInputError: If the profile cannot carry the topology.
+    """
+    profile = load_profile(target.profile)
+    topology = target.loaded.topology
+    findings = check_profile(topology, profile)
+    if has_errors(findings):
+        raise InvalidInputError(findings)
+    unavailable = _unavailable_images(topology) if profile.rehearsal else frozenset()
+    options = profile_options(target.options)
+    instances, substitutions = desired_instances(topology, load_catalogue(), profile, options, unavailable)
+    return Wanted(target.profile, instances, substitutions), tuple(findings)
+
+
+def _unavailable_images(topology: Topology) -> frozenset[str]:
+    """References of images that have no sources beside the file and cannot be had within 5 s either."""
+    references = {
+        str(node.properties["image"])
+        for node in topology.nodes.values()
+        if "image" in node.properties and "source_digest" not in node.properties and "source" not in node.artifacts
+    }
+    return frozenset(reference for reference in references if not image_available(reference))
+
+
+def prepare(target: Target, opened: OpenDeployment, wanted: Wanted, replace: Sequence[str] = ()) -> Plan:
+    """Look at what is there and plan."""
+    observed = look(opened, wanted, target.loaded.application_root)
+    return plan_apply(opened.name, wanted, opened.state, observed, replace)
+
+
+def look(opened: OpenDeployment, wanted: Wanted | None, application_root: Path) -> dict[str, Observation]:
+    """Observe everything that the state knows, at once."""
+    if opened.state is None:
+        return {}
+    context = opened.context(opened.state.lineage, wanted.instances if wanted else {}, str(application_root))
+    return refresh(context, opened.state.instances)

@@ -1,0 +1,34 @@
+"""Every node instance as the state knows it and as it is found now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.planning.observation import Observation, Presence
+from orchestrator.services.deployment import OpenDeployment
+from orchestrator.services.prepare import look
+from orchestrator.state.model import InstanceRecord
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceStatus:
+    """One line of ``deploy status``."""
+
+    record: InstanceRecord
+    observed: Observation
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it is started and nothing else was found."""
+        lifecycle_ok = self.record.lifecycle.value == "started" and self.record.pending is None
+        return lifecycle_ok and self.observed.presence in (Presence.PRESENT, Presence.UNKNOWN)
+
+
+def read_status(opened: OpenDeployment) -> tuple[InstanceStatus, ...]:
+    """Look at everything now."""
+    state = opened.state
+    if state is None:
+        return ()
+    observed = look(opened, None, Path(state.application_root))
+    return tuple(InstanceStatus(record, observed[address]) for address, record in state.instances.items())
