@@ -1,0 +1,228 @@
+"""Finds the machine's container engine, or starts one of our own, and translates its errors."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any, cast
+
+import docker
+import docker.errors
+import requests.exceptions
+import urllib3.exceptions
+
+from orchestrator.clients.engine_daemon import OwnEngine, engine_program, install_hint
+from orchestrator.errors import EngineUnavailableError, ProviderError
+
+PROBE_TIMEOUT = 5
+"""Seconds that an engine may take to answer before it counts as away."""
+
+CALL_TIMEOUT = 300
+"""Seconds of silence on an ordinary call before the engine counts as gone; keeping a large image is the slowest."""
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64", "amd64": "amd64"}
+
+_lock = Lock()
+_clients: dict[str, docker.DockerClient] = {}
+
+
+def connect() -> docker.DockerClient:
+    """A client of the engine in use; an engine of our own is started if no other answers.
+
+    The choice is made once a process: ``DOCKER_HOST``, the usual sockets, the user's rootless socket, our own engine.
+
+    Raises:
+        EngineUnavailableError: If there is no engine to be had; says what to install or which right is missing.
+    """
+    with _lock:
+        client = _clients.get("engine")
+        if client is None:
+            client = _clients["engine"] = _find_or_start()
+        return client
+
+
+def forget() -> None:
+    """Close the cached client, so that the next call of :func:`connect` looks for an engine anew."""
+    with _lock:
+        for client in _clients.values():
+            client.close()
+        _clients.clear()
+
+
+def engine_architecture() -> str:
+    """Architecture of the images that the engine runs, in the engines' spelling: ``amd64`` or ``arm64``."""
+    client = connect()
+    with translated_errors("asking the container engine for its architecture"):
+        name = str(client.version().get("Arch", ""))
+    return _ARCHITECTURES.get(name, name)
+
+
+def published(client: docker.DockerClient, reference: str) -> bool:
+    """Whether a registry that the engine reaches has the image; answers within the bound.
+
+    Args:
+        client: The engine, reached through a socket.
+        reference: Name and tag of an image.
+    """
+    adapter = cast("Any", client.api.get_adapter("http+docker://"))
+    probe = docker.APIClient(base_url=f"unix://{adapter.socket_path}", timeout=PROBE_TIMEOUT, version="auto")
+    try:
+        probe.inspect_distribution(reference)  # type: ignore[no-untyped-call]
+    except (docker.errors.APIError, requests.exceptions.RequestException):
+        return False
+    finally:
+        probe.close()
+    return True
+
+
+def own_engine_running() -> bool:
+    """Whether an engine that this program started answers."""
+    return _probe(OwnEngine().address)[0] is not None
+
+
+def stop_own_engine() -> bool:
+    """Stop the engine that this program started, and nothing else.
+
+    Returns:
+        Whether one was running.
+    """
+    forget()
+    return OwnEngine().stop()
+
+
+@contextmanager
+def translated_errors(action: str) -> Iterator[None]:
+    """Turn what the engine's client raises into this program's errors.
+
+    Args:
+        action: What is being done, e.g. ``creating the container shop-edge-0``; part of the message.
+
+    Raises:
+        EngineUnavailableError: If the engine went away or does not answer.
+        ProviderError: If the engine answered that it will not do it.
+    """
+    try:
+        yield
+    except docker.errors.APIError as error:
+        raise ProviderError(
+            "The container engine refused.",
+            detail=f"While {action}, the engine answered: {error.explanation or error}.",
+        ) from error
+    except docker.errors.ImageNotFound as error:
+        raise ProviderError("An image is missing.", detail=f"While {action}: {error}.") from error
+    except (
+        docker.errors.DockerException,
+        requests.exceptions.RequestException,
+        urllib3.exceptions.HTTPError,
+        ConnectionError,
+        TimeoutError,
+    ) as error:
+        raise EngineUnavailableError(
+            "The container engine went away.",
+            detail=f"While {action}, the connection to the engine failed: {error}.",
+            resolution="Start the engine again and repeat the command: it continues where it stopped.",
+        ) from error
+
+
+def _find_or_start() -> docker.DockerClient:
+    """The first engine that answers, else our own, started."""
+    chosen = os.environ.get("DOCKER_HOST", "")
+    if chosen:
+        return _chosen_engine(chosen)
+    refused: list[str] = []
+    own = OwnEngine()
+    for address in (*_usual_addresses(), own.address):
+        client, reason = _probe(address)
+        if client is not None:
+            return client
+        if reason:
+            refused.append(reason)
+    denied = [r for r in refused if "permission" in r.lower()]
+    if denied and os.geteuid() != 0:
+        raise EngineUnavailableError(
+            "The container engine may not be used by this user.",
+            detail=f"An engine is installed, but {denied[0]}.",
+            resolution="Join the group that owns the socket (usually `docker`) and log in again, or run as root.",
+        )
+    _check_startable(refused)
+    own.start(lambda: _probe(own.address)[0] is not None)
+    client, reason = _probe(own.address)
+    if client is None:
+        raise EngineUnavailableError("The container engine did not start.", detail=f"{reason}\n{own.log_tail()}")
+    return client
+
+
+def _chosen_engine(address: str) -> docker.DockerClient:
+    """The engine that ``DOCKER_HOST`` names: it is used or refused, never replaced by another."""
+    if not address.startswith("unix://"):
+        raise EngineUnavailableError(
+            "The container engine is not on this machine.",
+            detail=f"DOCKER_HOST is {address!r}. Containers on another machine cannot be reached from here.",
+            resolution="Unset DOCKER_HOST, or point it at a socket of this machine (unix://…).",
+        )
+    client, reason = _probe(address)
+    if client is None:
+        raise EngineUnavailableError(
+            "The chosen container engine does not answer.",
+            detail=f"DOCKER_HOST is {address!r}; {reason or 'no socket is there'}.",
+            resolution="Start that engine, or unset DOCKER_HOST so that another one is looked for.",
+        )
+    return client
+
+
+def _check_startable(refused: list[str]) -> None:
+    """Raise what is missing for an engine of our own."""
+    also = f" Tried: {'; '.join(refused)}." if refused else ""
+    if engine_program() is None:
+        raise EngineUnavailableError(
+            "There is no container engine.",
+            detail=f"No container engine answers, and none is installed (there is no `dockerd`).{also}",
+            resolution=install_hint(),
+        )
+    if os.geteuid() != 0:
+        raise EngineUnavailableError(
+            "No container engine runs, and starting one needs root.",
+            detail=f"`dockerd` is installed at {engine_program()}, but only root may start it.{also}",
+            resolution="Start it (`sudo systemctl start docker`), or run this command with sudo.",
+        )
+
+
+def _usual_addresses() -> tuple[str, ...]:
+    """Where engines that are not ours listen."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    paths = ("/var/run/docker.sock", f"{runtime}/docker.sock")
+    return tuple(f"unix://{path}" for path in paths)
+
+
+def _probe(address: str) -> tuple[docker.DockerClient | None, str]:
+    """A client if an engine answers at ``address`` within the bound, else why not (empty if nothing is there)."""
+    path = Path(address.removeprefix("unix://"))
+    try:
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            return None, f"{path} is not a socket"
+    except PermissionError:
+        return None, f"{path}: permission denied"
+    except OSError:
+        return None, ""
+    if not os.access(path, os.R_OK | os.W_OK):
+        return None, f"{path}: permission denied"
+    client: docker.DockerClient | None = None
+    try:
+        client = docker.DockerClient(base_url=address, timeout=PROBE_TIMEOUT, version="auto")
+        client.ping()
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        if client is not None:
+            client.close()
+        return None, f"{path} does not answer ({_innermost(error)})"
+    client.close()
+    return docker.DockerClient(base_url=address, timeout=CALL_TIMEOUT, version="auto"), ""
+
+
+def _innermost(error: BaseException) -> str:
+    """The plainest text of a nest of errors."""
+    text = str(error)
+    return text.rsplit("Caused by", 1)[-1] if "Caused by" in text else text

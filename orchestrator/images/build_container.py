@@ -1,0 +1,298 @@
+"""Builds an image by running steps in a container and committing it: needs nothing but an engine's plain API."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import re
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Timer
+from typing import IO
+
+import docker
+import docker.errors
+import requests.exceptions
+from docker.models.containers import Container
+from docker.types import Mount
+
+from orchestrator.clients.engine import translated_errors
+from orchestrator.errors import CancelledError, ProviderError
+from orchestrator.images.build_inputs import BuildInputs, ReadOnlyMount, machine_build_inputs
+
+BUILD_LABEL = "continuum.build"
+"""Marks a container that only exists while an image is built."""
+
+_TAIL_LINES = 25
+_CREDENTIALS = re.compile(r"(://)[^/@\s]+@")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a build.
+
+    Attributes:
+        title: What it does, for people, e.g. ``installing packages``.
+        script: Lines for ``sh -eu``, run as root.
+        environment: Variables of this step only; the image does not keep them.
+        timeout: Seconds after which it is ended.
+    """
+
+    title: str
+    script: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    timeout: int = 900
+
+
+class ImageBuildError(ProviderError):
+    """A step of a build failed."""
+
+    def __init__(self, tag: str, step: Step, status: int | None, tail: str) -> None:
+        ended = {124: f"took longer than {step.timeout} s", 137: "was killed"}.get(status or 0, f"ended with {status}")
+        super().__init__(
+            "An image could not be built.",
+            detail=f"Image {tag}: the step '{step.title}' {ended}. The end of its output:\n{tail}",
+            resolution="Mend the cause that the output names, and repeat: nothing of the failed build is kept.",
+        )
+
+
+def recipe_digest(*parts: object) -> str:
+    """Sixteen hexadecimal digits that change whenever one of the parts does; for the tag of an image."""
+    text = json.dumps(parts, default=repr, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def find_image(client: docker.DockerClient, tag: str) -> str | None:
+    """Id of the image with that tag, or None."""
+    with translated_errors(f"looking for the image {tag}"):
+        try:
+            return str(client.images.get(tag).id)
+        except docker.errors.ImageNotFound:
+            return None
+
+
+def cache_folder() -> Path:
+    """Where this program keeps what it can make again: archives, locks, folders for the time of a build."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "continuum-deploy"
+
+
+def build_image(
+    client: docker.DockerClient,
+    base: str,
+    steps: Sequence[Step],
+    tag: str,
+    *,
+    labels: Mapping[str, str] | None = None,
+    mounts: Sequence[ReadOnlyMount] = (),
+    copy_in: Mapping[str, Path | bytes] | None = None,
+    changes: Sequence[str] = (),
+    progress: Callable[[str], None] = lambda _: None,
+    cancel: Event | None = None,
+) -> str:
+    """Run the steps on top of ``base`` and keep the result as ``tag``.
+
+    The steps share this machine's network and see its package sources, certificates and proxies; the image keeps none
+    of them. Start command, environment and the like are the base's unless ``changes`` says otherwise.
+
+    Args:
+        client: The engine.
+        base: Tag or id of the image to start from.
+        steps: What to run, in order.
+        tag: ``name:tag`` of the result.
+        labels: Labels of the result.
+        mounts: More folders of this machine that the steps may read.
+        copy_in: Absolute path in the image to a file, a folder (its content) or bytes; copied before the first step,
+            owned by root.
+        changes: Dockerfile instructions such as ``CMD ["/sbin/init"]`` or ``ENV NAME=value``; those that the
+            engine takes while it keeps a container (not STOPSIGNAL).
+        progress: Called with the title of each step.
+        cancel: The build stops before the next step once this is set.
+
+    Returns:
+        The id of the image, ``sha256:…``.
+
+    Raises:
+        ImageBuildError: If a step fails; carries the end of its output.
+        EngineUnavailableError: If the engine goes away.
+        CancelledError: If ``cancel`` was set.
+    """
+    with machine_build_inputs(cache_folder()) as inputs:
+        container = _start(client, base, tag, BuildInputs((*inputs.mounts, *mounts), inputs.environment))
+        try:
+            _copy_in(container, copy_in or {})
+            for step in steps:
+                if cancel is not None and cancel.is_set():
+                    raise CancelledError("The build was stopped.", detail=f"Image {tag}, before '{step.title}'.")
+                progress(step.title)
+                _run_step(client, container, tag, step, inputs.environment)
+            return _commit(client, container, base, tag, [*_labels(labels or {}), *changes])
+        finally:
+            _remove(container)
+
+
+@contextmanager
+def build_lock(name: str, timeout: float = 1200.0) -> Iterator[None]:
+    """Keep other processes and threads from building the same image at the same time.
+
+    Args:
+        name: What is being built.
+        timeout: Seconds to wait for another builder.
+    """
+    folder = cache_folder() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + timeout
+    with (folder / f"{_slug(name)}.lock").open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ProviderError(
+                        "Another process builds the same image.",
+                        detail=f"It has held the lock {file.name} for more than {timeout:.0f} s.",
+                        resolution="Wait for it or end it, then repeat.",
+                    ) from None
+                time.sleep(0.2)
+        yield
+
+
+def _start(client: docker.DockerClient, base: str, tag: str, inputs: BuildInputs) -> Container:
+    """Start the container that the steps run in; one that a killed build left is removed first."""
+    name = f"continuum-build-{_slug(tag)}"
+    with translated_errors(f"starting the build of {tag}"):
+        try:
+            stale = client.containers.get(name)
+            if stale.labels.get(BUILD_LABEL) == tag:
+                stale.remove(force=True, v=True)
+        except docker.errors.NotFound:
+            pass
+        return client.containers.run(
+            base,
+            # It ends by itself should this process be killed.
+            entrypoint=["sleep"],
+            command=["7200"],
+            name=name,
+            detach=True,
+            user="0:0",
+            network_mode="host",
+            labels={BUILD_LABEL: tag},
+            tmpfs={"/run": "mode=755"},
+            mounts=[Mount(m.target, str(m.source), type="bind", read_only=True) for m in inputs.mounts],
+        )
+
+
+def _copy_in(container: Container, entries: Mapping[str, Path | bytes]) -> None:
+    if not entries:
+        return
+    with tempfile.TemporaryFile() as file:
+        write_tar(file, entries)
+        file.seek(0)
+        with translated_errors("copying files into a build"):
+            container.put_archive("/", file)
+
+
+def write_tar(file: IO[bytes], entries: Mapping[str, Path | bytes], modes: Mapping[str, int] | None = None) -> None:
+    """Write a tar archive with everything owned by root.
+
+    Args:
+        file: Where to.
+        entries: Absolute path to content, file or folder.
+        modes: Permission bits of entries given as bytes; 0o644 if not named.
+    """
+
+    def as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.uid = member.gid = 0
+        member.uname = member.gname = "root"
+        return member
+
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for target, content in entries.items():
+            name = target.strip("/")
+            if isinstance(content, bytes):
+                member = tarfile.TarInfo(name)
+                member.size, member.mtime = len(content), int(time.time())
+                member.mode = (modes or {}).get(target, 0o644)
+                archive.addfile(member, io.BytesIO(content))
+            else:
+                archive.add(content, name, filter=as_root)
+
+
+def _run_step(
+    client: docker.DockerClient, container: Container, tag: str, step: Step, environment: Mapping[str, str]
+) -> None:
+    """Run one step to its end, or to its time limit."""
+    variables = {
+        "DEBIAN_FRONTEND": "noninteractive",
+        "PIP_NO_CACHE_DIR": "1",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_ROOT_USER_ACTION": "ignore",
+        "PIP_BREAK_SYSTEM_PACKAGES": "1",
+        **environment,
+        **step.environment,
+    }
+    command = ["timeout", "-k", "10", str(step.timeout), "sh", "-euc", step.script]
+    tail: list[str] = []
+    # `timeout` inside ends a step that hangs; this ends one whose container hangs.
+    watchdog = Timer(step.timeout + 30, _kill, [container])
+    watchdog.daemon = True
+    with translated_errors(f"running the step '{step.title}' of {tag}"):
+        run = client.api.exec_create(container.id, command, environment=variables, user="0:0")["Id"]
+        watchdog.start()
+        try:
+            rest = b""
+            for chunk in client.api.exec_start(run, stream=True):
+                *lines, rest = (rest + chunk).split(b"\n")
+                tail = (tail + [line.decode("utf-8", "replace").rstrip() for line in lines])[-_TAIL_LINES:]
+        finally:
+            watchdog.cancel()
+        status = client.api.exec_inspect(run)["ExitCode"]
+    if status != 0:
+        text = "\n".join([*tail, rest.decode("utf-8", "replace")]).strip()
+        raise ImageBuildError(tag, step, status, _CREDENTIALS.sub(r"\1***@", text))
+
+
+def _kill(container: Container) -> None:
+    with translated_errors("ending a build that hangs"):
+        container.kill()
+
+
+def _labels(labels: Mapping[str, str]) -> list[str]:
+    """Instructions that set the labels, and that clear the mark of a build."""
+    return [f"LABEL {json.dumps(key)}={json.dumps(value)}" for key, value in {BUILD_LABEL: "", **labels}.items()]
+
+
+def _commit(client: docker.DockerClient, container: Container, base: str, tag: str, changes: Sequence[str]) -> str:
+    """Keep the container as an image, with the base's start command instead of the build's."""
+    with translated_errors(f"keeping the image {tag}"):
+        container.stop(timeout=0)
+        config = client.images.get(base).attrs.get("Config") or {}
+        restored = [
+            f"ENTRYPOINT {json.dumps(config.get('Entrypoint') or [])}",
+            f"CMD {json.dumps(config.get('Cmd') or [])}",
+            f"USER {config.get('User') or 'root'}",
+        ]
+        repository, _, version = tag.rpartition(":")
+        image = container.commit(repository, version, changes=[*restored, *changes])
+        return str(image.id)
+
+
+def _remove(container: Container) -> None:
+    """Remove the build's container; that it cannot be removed must not hide why the build failed."""
+    try:
+        container.remove(force=True, v=True)
+    except (docker.errors.DockerException, requests.exceptions.RequestException):
+        return
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", text)
