@@ -1,0 +1,178 @@
+"""Where deployments keep their files, and which deployments there are."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from pathlib import Path
+
+from orchestrator.errors import UsageError
+from orchestrator.state.clock import Clock, utc_now
+from orchestrator.state.durable_file import make_folder, storage_error
+
+REHEARSAL_SUFFIX = "-rehearsal"
+"""Ends the name of a deployment on throw-away machines, which is a deployment of its own."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_STATE = "state"
+_RUNS = "runs"
+_CACHE = ".cache"
+
+
+def deploy_home() -> Path:
+    """The folder of all deployments: ``DEPLOY_HOME``, else ``.deploy`` in the working folder. Absolute."""
+    return Path(os.environ.get("DEPLOY_HOME") or ".deploy").expanduser().absolute()
+
+
+def cache_folder() -> Path:
+    """Shared by all deployments: images, archives. A deployment cannot have its name, which begins with a dot."""
+    return deploy_home() / _CACHE
+
+
+def clean_name(text: str) -> str:
+    """A name made of what a deployment's name may hold: ``My App/v2`` gives ``my-app-v2``.
+
+    Raises:
+        UsageError: If nothing is left.
+    """
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].rstrip("-")
+    if not name:
+        raise _bad_name(text)
+    return name
+
+
+def deployment_folder(name: str) -> Path:
+    """``<home>/<name>``; made by the first write.
+
+    Raises:
+        UsageError: If ``name`` is no possible name, e.g. one that leads out of the home folder.
+    """
+    if not _NAME.fullmatch(name):
+        raise _bad_name(name)
+    return deploy_home() / name
+
+
+def state_folder(name: str) -> Path:
+    """Where the deployment's state files are."""
+    return deployment_folder(name) / _STATE
+
+
+def secrets_folder(name: str) -> Path:
+    """Where the deployment's secret values are."""
+    return deployment_folder(name) / "secrets"
+
+
+def list_deployments() -> tuple[str, ...]:
+    """Names of all deployments that have a state, in order.
+
+    Raises:
+        StateError: If the home folder cannot be read.
+    """
+    home = deploy_home()
+    try:
+        folders = [entry for entry in home.iterdir() if _NAME.fullmatch(entry.name)]
+        return tuple(sorted(folder.name for folder in folders if _has_state(folder)))
+    except FileNotFoundError:
+        return ()
+    except OSError as cause:
+        raise storage_error("read", home, cause) from cause
+
+
+def _has_state(folder: Path) -> bool:
+    state = folder / _STATE
+    return any((state / name).exists() for name in ("snapshot.json", "journal.jsonl", "snapshot.json.backup"))
+
+
+def find_deployment(name: str | None) -> str:
+    """The deployment that is meant: ``name``, or the only one there is if none is given.
+
+    Raises:
+        UsageError: If there is no such deployment, none at all, or several to choose from.
+    """
+    known = list_deployments()
+    if name is None:
+        if len(known) == 1:
+            return known[0]
+        raise _several(known) if known else _none()
+    deployment_folder(name)
+    if name in known:
+        return name
+    raise _unknown(name, known)
+
+
+def new_run_id(clock: Clock = utc_now) -> str:
+    """A run's identifier: UTC time to the millisecond and process, e.g. ``20251121T030501123Z-4711``; they sort."""
+    moment = clock()
+    return f"{moment:%Y%m%dT%H%M%S}{moment.microsecond // 1000:03d}Z-{os.getpid()}"
+
+
+def make_run_folder(deployment: Path, clock: Clock = utc_now) -> tuple[str, Path]:
+    """Make the folder of a new run.
+
+    Args:
+        deployment: The deployment's folder.
+        clock: For the identifier.
+
+    Returns:
+        The run's identifier and its folder, ``<deployment>/runs/<identifier>``.
+
+    Raises:
+        StateError: If it cannot be made.
+    """
+    first = new_run_id(clock)
+    runs = deployment / _RUNS
+    make_folder(deployment)
+    make_folder(runs)
+    for number in itertools.count(1):
+        run = first if number == 1 else f"{first}-{number}"
+        try:
+            (runs / run).mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        except OSError as cause:
+            raise storage_error("make the folder", runs / run, cause) from cause
+        return run, runs / run
+    raise AssertionError("counting does not end")
+
+
+def _bad_name(name: str) -> UsageError:
+    return UsageError(
+        "This cannot be a deployment's name.",
+        detail=f"{name!r} was given. A name has letters, digits, dots, dashes and underscores, begins with a letter or "
+        "digit, and has at most 100 characters.",
+        resolution="Give another name, or none if there is only one deployment.",
+    )
+
+
+def _none() -> UsageError:
+    return UsageError(
+        "There is no deployment.",
+        detail=f"{deploy_home()} holds none.",
+        resolution="Make one with `deploy apply FILE`, or set DEPLOY_HOME to the folder that holds yours.",
+    )
+
+
+def _several(known: tuple[str, ...]) -> UsageError:
+    return UsageError(
+        "There are several deployments.",
+        detail=f"{deploy_home()} holds {', '.join(known)}, and none was named.",
+        resolution="Name the one that is meant.",
+    )
+
+
+def _unknown(name: str, known: tuple[str, ...]) -> UsageError:
+    if not known:
+        detail = f"{deploy_home()} holds no deployment, so none of the name {name}."
+    else:
+        detail = f"{deploy_home()} holds no deployment {name}, but {', '.join(known)}."
+    partner = name.removesuffix(REHEARSAL_SUFFIX) if name.endswith(REHEARSAL_SUFFIX) else name + REHEARSAL_SUFFIX
+    if partner in known:
+        kind = "the real deployment" if name.endswith(REHEARSAL_SUFFIX) else "its rehearsal"
+        return UsageError(
+            "There is no such deployment.",
+            detail=f"{detail} {partner} is {kind}, a deployment of its own.",
+            resolution=f"If that is the one you mean, say `{partner}`.",
+        )
+    resolution = "Name one of these." if known else "Set DEPLOY_HOME to the folder that holds it."
+    return UsageError("There is no such deployment.", detail=detail, resolution=resolution)
