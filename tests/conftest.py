@@ -1,0 +1,39 @@
+"""What every test finds: the checkout's root, an environment without the caller's settings, and golden files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# The machine that runs the tests is shared: a slow example says nothing about the code.
+hypothesis.settings.register_profile("local", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write what came out as the new expected files")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    """Whether golden files are to be written anew instead of compared."""
+    return bool(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that wants one of these sets it; the one of the person who runs the tests must not reach their state."""
+    for name in ("DEPLOY_HOME", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "ANSIBLE_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
