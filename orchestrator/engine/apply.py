@@ -62,7 +62,7 @@ class _Walk:
         with ThreadPoolExecutor(max_workers=parallelism, thread_name_prefix="change") as pool:
             while True:
                 self._skip_hopeless()
-                for change in self._ready():
+                for change in self._ready()[: parallelism - len(running)]:
                     del self._waiting[change.address]
                     running[pool.submit(self._perform, change)] = change
                 if not running:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.engine.apply import Outcome, apply_plan, failure_of
@@ -10,6 +9,7 @@ from orchestrator.engine.hooks import Hook
 from orchestrator.errors import InvalidInputError
 from orchestrator.manifest.build import build_manifest
 from orchestrator.manifest.model import Manifest
+from orchestrator.planning.actions import Action
 from orchestrator.planning.plan_file import SavedPlan, check_not_stale
 from orchestrator.providers.registry import PROVIDERS, load_provider
 from orchestrator.services.deployment import OpenDeployment
@@ -50,28 +50,16 @@ def apply_saved(saved: SavedPlan, opened: OpenDeployment, hook: Hook, parallelis
     findings = check_plan(plan)
     if findings:
         raise InvalidInputError(findings)
-    writer = opened.writer()
-    if _template_differs(saved, opened):
-        writer.set_template(saved.template, plan.profile, saved.profile_options, saved.application_root)
-    desired = {a: c.instance for a, c in plan.changes.items() if c.action.value not in ("delete", "forget")}
-    context = opened.context(writer.state.lineage, desired, saved.application_root)
+    session = opened.session
+    session.set_template(saved.template, plan.profile, saved.profile_options, saved.application_root)
+    desired = {a: c.instance for a, c in plan.changes.items() if c.action not in (Action.DELETE, Action.FORGET)}
+    context = opened.context(desired, saved.application_root)
     try:
-        outcome = apply_plan(plan, context, writer, hook, parallelism)
+        outcome = apply_plan(plan, context, session, hook, parallelism)
     finally:
-        writer.snapshot()
-    opened.state = writer.state
+        session.snapshot()
     failure = failure_of(outcome, opened.cancel.is_set())
     if failure is not None:
         raise failure
-    return Applied(outcome, build_manifest(writer.state, plan.substitutions, opened.folder))
+    return Applied(outcome, build_manifest(session.state, plan.substitutions, opened.folder))
 
-
-def _template_differs(saved: SavedPlan, opened: OpenDeployment) -> bool:
-    state = opened.state
-    options: Mapping[str, str] = saved.profile_options
-    return state is None or (state.template, state.profile, dict(state.profile_options), state.application_root) != (
-        saved.template,
-        saved.plan.profile,
-        dict(options),
-        saved.application_root,
-    )

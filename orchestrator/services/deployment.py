@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets as random_secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,50 +13,55 @@ from orchestrator.executors.base import Folders
 from orchestrator.executors.registry import ExecutorRegistry
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.providers.base import DeploymentTag
-from orchestrator.state.folders import cache_folder, deployment_folder, new_run_id
+from orchestrator.state.folders import (
+    cache_folder,
+    deployment_folder,
+    make_run_folder,
+    new_run_id,
+    secrets_folder,
+    state_folder,
+)
 from orchestrator.state.local_store import LocalStateStore
 from orchestrator.state.lock import DeploymentLock
 from orchestrator.state.model import State
 from orchestrator.state.secret_file import FileSecretStore
-from orchestrator.state.session import StateWriter
+from orchestrator.state.session import DeploymentSession
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class OpenDeployment:
     """A deployment that a command looks at or works on.
 
     Attributes:
         name: Its name.
         folder: ``.deploy/<name>``.
-        store: Where its state is.
-        state: The state as loaded; ``None`` if there is none.
+        session: Its state; nothing is written before the first step.
         secrets: Its secret values.
         cancel: Set when the operator wants to stop.
         run: Identifier of this run.
-        run_folder: Folder for what this run writes.
+        run_folder: Folder for what this run writes; made only for a run that works.
         lock_fd: Descriptor of the lock; -1 while only looking.
     """
 
     name: str
     folder: Path
-    store: LocalStateStore
-    state: State | None
+    session: DeploymentSession
     secrets: FileSecretStore
     cancel: Event
     run: str
     run_folder: Path
     lock_fd: int = -1
 
-    def writer(self) -> StateWriter:
-        """The writer of the state; begins one with a new lineage if there is none."""
-        if self.state is None:
-            return StateWriter.begin(self.store, self.name, random_secrets.token_hex(16))
-        return StateWriter(self.store, self.state)
+    @property
+    def state(self) -> State | None:
+        """The state as it is now; ``None`` if nothing was ever applied, or all of it was destroyed."""
+        state = self.session.state
+        return state if state.serial else None
 
-    def context(self, lineage: str, desired: Mapping[str, DesiredInstance], application_root: str) -> RunContext:
+    def context(self, desired: Mapping[str, DesiredInstance], application_root: str) -> RunContext:
         """What the changes of a run share."""
         return RunContext(
-            tag=DeploymentTag(self.name, lineage),
+            tag=DeploymentTag(self.name, self.session.state.lineage),
             run=self.run,
             folders=Folders(self.folder, self.run_folder, Path(application_root), cache_folder()),
             secrets=self.secrets,
@@ -71,24 +75,29 @@ class OpenDeployment:
 def open_for_reading(name: str) -> OpenDeployment:
     """Open without a lock: what is read may be changed by another process meanwhile."""
     folder = deployment_folder(name)
-    store = LocalStateStore(folder / "state")
     run = new_run_id()
-    run_folder = folder / "runs" / run
-    return OpenDeployment(name, folder, store, store.load(), FileSecretStore(folder), Event(), run, run_folder)
+    return _open(name, Event(), run, folder / "runs" / run, -1)
 
 
 @contextmanager
 def open_for_working(name: str, command: str, cancel: Event) -> Iterator[OpenDeployment]:
     """Open with the lock held until the end of the block.
 
+    Args:
+        name: The deployment.
+        command: What is being done, shown to whoever is refused meanwhile.
+        cancel: Set when the operator wants to stop.
+
     Raises:
         LockedError: If another process, or a child that one left behind, works on it.
     """
     folder = deployment_folder(name)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with DeploymentLock(folder, command) as lock:
-        opened = open_for_reading(name)
-        opened.cancel = cancel
-        opened.lock_fd = lock.fd
-        opened.run_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        yield opened
+    with DeploymentLock(folder).acquire(command) as lock:
+        run, run_folder = make_run_folder(folder)
+        yield _open(name, cancel, run, run_folder, lock.fd)
+
+
+def _open(name: str, cancel: Event, run: str, run_folder: Path, lock_fd: int) -> OpenDeployment:
+    session = DeploymentSession(LocalStateStore(state_folder(name)), name)
+    secrets = FileSecretStore(secrets_folder(name))
+    return OpenDeployment(name, deployment_folder(name), session, secrets, cancel, run, run_folder, lock_fd)

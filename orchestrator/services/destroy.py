@@ -12,7 +12,7 @@ from orchestrator.planning.plan import Plan
 from orchestrator.providers.base import DeploymentTag, Resource
 from orchestrator.providers.registry import load_provider
 from orchestrator.services.deployment import OpenDeployment
-from orchestrator.state.folders import deployment_folder
+from orchestrator.state.folders import deployment_folder, state_folder
 from orchestrator.state.local_store import LocalStateStore
 
 
@@ -46,19 +46,19 @@ def destroy(plan: Plan, opened: OpenDeployment, hook: Hook, parallelism: int) ->
     state = opened.state
     assert state is not None, "only called with a state"  # noqa: S101
     providers = tuple(sorted({r.provider for r in state.instances.values() if r.provider} | _profile_providers(plan)))
-    writer = opened.writer()
-    context = opened.context(state.lineage, {}, state.application_root)
+    session = opened.session
+    context = opened.context({}, state.application_root)
     try:
-        outcome = apply_plan(plan, context, writer, hook, parallelism)
+        outcome = apply_plan(plan, context, session, hook, parallelism)
     finally:
-        writer.snapshot()
+        session.snapshot()
     failure = failure_of(outcome, opened.cancel.is_set())
     if failure is not None:
         raise failure
     leftovers = _leftovers(providers, context.tag)
     if leftovers:
         raise LeftoversError(leftovers)
-    opened.store.delete()
+    session.delete()
     opened.secrets.clear()
     for part in ("ssh", "kubeconfig"):
         shutil.rmtree(opened.folder / part, ignore_errors=True)
@@ -68,7 +68,7 @@ def destroy(plan: Plan, opened: OpenDeployment, hook: Hook, parallelism: int) ->
 def was_destroyed(name: str) -> bool:
     """Whether a deployment of that name was here and has been destroyed: its runs are kept, its state is gone."""
     folder = deployment_folder(name)
-    return (folder / "runs").is_dir() and LocalStateStore(folder / "state").load() is None
+    return (folder / "runs").is_dir() and LocalStateStore(state_folder(name)).load() is None
 
 
 def _profile_providers(plan: Plan) -> set[str]:

@@ -92,5 +92,5 @@ def look(opened: OpenDeployment, wanted: Wanted | None, application_root: Path) 
     """Observe everything that the state knows, at once."""
     if opened.state is None:
         return {}
-    context = opened.context(opened.state.lineage, wanted.instances if wanted else {}, str(application_root))
+    context = opened.context(wanted.instances if wanted else {}, str(application_root))
     return refresh(context, opened.state.instances)

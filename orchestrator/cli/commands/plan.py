@@ -12,7 +12,7 @@ from orchestrator.planning.plan_file import SavedPlan, render_saved_plan
 from orchestrator.services.deployment import open_for_reading
 from orchestrator.services.preflight import check_plan
 from orchestrator.services.prepare import prepare, want
-from orchestrator.state.files import write_private
+from orchestrator.state.durable_file import replace_file
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     plan = prepare(target, opened, wanted, args.replace)
     if args.out:
         saved = SavedPlan(plan, loaded.template_text, target.options, str(loaded.application_root))
-        write_private(args.out, render_saved_plan(saved))
+        replace_file(args.out, render_saved_plan(saved).encode())
     if args.json:
         console.result(machine.render_plan(plan))
     else:
