@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Timer
-from typing import IO
+from typing import IO, Any
 
 import docker
 import docker.errors
@@ -176,11 +176,14 @@ def _start(client: docker.DockerClient, base: str, tag: str, inputs: BuildInputs
                 stale.remove(force=True, v=True)
         except docker.errors.NotFound:
             pass
+        # It ends by itself should this process be killed. An entry point can be replaced while an image is kept, but
+        # not taken away: so only a base that has one gets another here.
+        waiting = ["sleep", "7200"]
+        overridden = bool(_configuration(client, base).get("Entrypoint"))
         return client.containers.run(
             base,
-            # It ends by itself should this process be killed.
-            entrypoint=["sleep"],
-            command=["7200"],
+            entrypoint=waiting if overridden else None,
+            command=None if overridden else waiting,
             name=name,
             detach=True,
             user="0:0",
@@ -275,15 +278,20 @@ def _commit(client: docker.DockerClient, container: Container, base: str, tag: s
     """Keep the container as an image, with the base's start command instead of the build's."""
     with translated_errors(f"keeping the image {tag}"):
         container.stop(timeout=0)
-        config = client.images.get(base).attrs.get("Config") or {}
-        restored = [
-            f"ENTRYPOINT {json.dumps(config.get('Entrypoint') or [])}",
-            f"CMD {json.dumps(config.get('Cmd') or [])}",
-            f"USER {config.get('User') or 'root'}",
-        ]
+        config = _configuration(client, base)
+        restored = [f"USER {config.get('User') or 'root'}"]
+        if config.get("Entrypoint"):
+            restored.append(f"ENTRYPOINT {json.dumps(config['Entrypoint'])}")
+        if config.get("Cmd") or not config.get("Entrypoint"):
+            restored.append(f"CMD {json.dumps(config.get('Cmd') or ['sh'])}")
         repository, _, version = tag.rpartition(":")
         image = container.commit(repository, version, changes=[*restored, *changes])
         return str(image.id)
+
+
+def _configuration(client: docker.DockerClient, image: str) -> Mapping[str, Any]:
+    """How the image starts: entry point, command, user."""
+    return client.images.get(image).attrs.get("Config") or {}
 
 
 def _remove(container: Container) -> None:
