@@ -1,0 +1,131 @@
+"""Access to a cluster's object store over S3: path style, certificate verified, every wait bounded."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import RemoteError
+
+_MISSING = {"NoSuchBucket", "NoSuchKey", "404"}
+
+
+class ObjectStoreError(RemoteError):
+    """The store could not be reached, or refused."""
+
+    def __init__(self, endpoint: str, action: str, reason: object) -> None:
+        super().__init__(
+            "The object store did not do it.",
+            detail=f"{action} at {endpoint}: {reason}",
+            resolution="Look at the cluster with `deploy status`; applying again mends what is not as it should be.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStore:
+    """An open store; made by :func:`open_store`."""
+
+    endpoint: str
+    client: Any
+
+    def put(self, bucket: str, key: str, content: bytes) -> None:
+        """Store an object; the bucket must be there."""
+        with self._translated(f"Putting {bucket}/{key}"):
+            self.client.put_object(Bucket=bucket, Key=key, Body=content)
+
+    def list(self, bucket: str, prefix: str = "") -> dict[str, str]:
+        """Keys that begin with ``prefix`` and the ETag of each; none if there is no such bucket."""
+        from botocore.exceptions import ClientError
+
+        found: dict[str, str] = {}
+        with self._translated(f"Listing {bucket}/{prefix}"):
+            try:
+                for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                    found.update({o["Key"]: o["ETag"] for o in page.get("Contents", [])})
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") not in _MISSING:
+                    raise
+        return found
+
+    def get(self, bucket: str, key: str) -> bytes:
+        """The content of an object."""
+        with self._translated(f"Getting {bucket}/{key}"):
+            return bytes(self.client.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Remove an object; one that is not there is no error."""
+        with self._translated(f"Deleting {bucket}/{key}"):
+            self.client.delete_object(Bucket=bucket, Key=key)
+
+    @contextmanager
+    def _translated(self, action: str) -> Iterator[None]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except (BotoCoreError, ClientError) as error:
+            raise ObjectStoreError(self.endpoint, action, error) from error
+
+
+@contextmanager
+def open_store(
+    endpoint: str,
+    access_key: str,
+    secret_key: str,
+    *,
+    ca_cert: str = "",
+    region: str = "us-east-1",
+    timeout: float = 20,
+) -> Iterator[ObjectStore]:
+    """A store, for the duration of a ``with`` block.
+
+    Args:
+        endpoint: ``https://host:port``.
+        access_key: Login name.
+        secret_key: Password.
+        ca_cert: PEM of the certificate to trust; empty for the machine's own authorities.
+        region: Region that signatures name.
+        timeout: Seconds to wait for an answer; connecting may take 5.
+
+    Raises:
+        ObjectStoreError: From every method of the store.
+    """
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    config = Config(
+        s3={"addressing_style": "path"},
+        signature_version="s3v4",
+        connect_timeout=min(5, timeout),
+        read_timeout=timeout,
+        retries={"total_max_attempts": 3, "mode": "standard"},
+        # Stores of other makers do not know the newer checksums.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        # The machines are in networks of their own, where no proxy leads.
+        proxies={},
+    )
+    with tempfile.TemporaryDirectory(prefix="continuum-ca-") as folder:
+        bundle = Path(folder) / "ca.pem"
+        bundle.write_text(ca_cert, encoding="ascii")
+        try:
+            client = boto3.session.Session().client(
+                "s3",
+                endpoint_url=endpoint,
+                aws_access_key_id=access_key,
+                aws_secret_access_key=secret_key,
+                region_name=region,
+                verify=str(bundle) if ca_cert else True,
+                config=config,
+            )
+        except (BotoCoreError, ValueError) as error:
+            raise ObjectStoreError(endpoint, "Connecting", error) from error
+        try:
+            yield ObjectStore(endpoint, client)
+        finally:
+            client.close()

@@ -1,0 +1,263 @@
+"""Registers a component as a service in OSCAR, wired to the stores of the components that come next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.clients.oscar import (
+    LOOK_TIMEOUT,
+    OscarClient,
+    OscarRefusedError,
+    OscarUnreachableError,
+    observe_oscar,
+)
+from orchestrator.errors import OperationError
+from orchestrator.executors.base import OperationRequest, OperationResult
+from orchestrator.planning.observation import Observation, Presence
+from orchestrator.state.model import InstanceRecord
+from orchestrator.state.secrets import PREFIX, SecretStore
+from orchestrator.topology.model import Value
+
+_REGION = "us-east-1"
+_ATTEMPTS = 5
+_OWN_STORE = "minio"
+
+
+@dataclass(frozen=True, slots=True)
+class OscarHost:
+    """An OSCAR with its store, as its record and the secret store describe it."""
+
+    address: str
+    name: str
+    client: OscarClient
+    store_endpoint: str
+    access_key: str
+    secret_key: str
+
+    @classmethod
+    def of(cls, record: InstanceRecord, secrets: SecretStore, *, timeout: float = 30.0) -> OscarHost:
+        """Put together what is needed to speak to it.
+
+        Raises:
+            OperationError: If its address or a password is not known.
+        """
+        endpoint = _text(record, "endpoint")
+        if not endpoint:
+            raise OperationError(
+                "OSCAR's address is not known.",
+                detail=f"{record.address} has no endpoint: it was not installed, and the input does not give one.",
+                resolution="Apply again so that it is installed, or give its endpoint in the input.",
+            )
+        password = _secret(record, "password", secrets)
+        return cls(
+            address=record.address,
+            name=_text(record, "cluster_name") or record.node,
+            client=OscarClient(endpoint, _text(record, "user") or "oscar", password, _text(record, "ca_cert"), timeout),
+            store_endpoint=_text(record, "store_endpoint"),
+            access_key=_text(record, "access_key") or _text(record, "store_access_key") or "minio",
+            secret_key=_secret(record, "store_secret_key", secrets),
+        )
+
+    def storage_provider(self) -> dict[str, Value]:
+        """How another cluster's service reaches this store; ``ca_cert`` is an addition that OSCAR does not look at."""
+        provider: dict[str, Value] = {
+            "endpoint": self.store_endpoint,
+            "verify": True,
+            "access_key": self.access_key,
+            "secret_key": self.secret_key,
+            "region": _REGION,
+        }
+        ca_cert = self.client.ca_cert
+        return {**provider, "ca_cert": ca_cert} if ca_cert else provider
+
+
+class OscarServiceExecutor:
+    """Registers and removes services."""
+
+    def run(self, request: OperationRequest) -> OperationResult:
+        """Register the service (replacing one of that name), or remove it."""
+        return self._delete(request) if request.operation == "delete" else self._configure(request)
+
+    def observe(self, request: OperationRequest) -> Observation:
+        """Look whether the service is registered as it should be, and whether the next stores answer."""
+        try:
+            record = _host_record(request)
+            host = OscarHost.of(record, request.secrets, timeout=LOOK_TIMEOUT)
+        except OperationError as error:
+            return Observation(Presence.UNKNOWN, error.detail)
+        try:
+            found = host.client.read_service(_service_name(request))
+        except OscarUnreachableError as error:
+            return Observation(Presence.DEGRADED, f"OSCAR does not answer: {error.detail}")
+        except OscarRefusedError as error:
+            return Observation(Presence.DEGRADED, error.detail)
+        if found is None:
+            return Observation(Presence.MISSING, "the service is not registered")
+        return self._compare(request, found)
+
+    @staticmethod
+    def _compare(request: OperationRequest, found: dict[str, Value]) -> Observation:
+        """Whether results still go where they should: a cluster made anew has another address and certificate."""
+        image = next(iter(request.requirement_targets("image")), None)
+        if image is not None and found.get("image") != image.attributes.get("reference"):
+            return Observation(Presence.DEGRADED, f"the service runs the image {found.get('image')}")
+        for record in _next_hosts(request):
+            if record.address != _host_record(request).address:
+                seen = observe_oscar(record)
+                if seen.presence is Presence.DEGRADED:
+                    return Observation(Presence.DEGRADED, f"its results cannot be delivered: {seen.detail}")
+            name = _text(record, "cluster_name") or record.node
+            provider = _provider(found, name)
+            if provider.get("endpoint") != _text(record, "store_endpoint"):
+                return Observation(Presence.DEGRADED, f"its results go to another store than that of {name}")
+            if provider.get("ca_cert", "") != _text(record, "ca_cert"):
+                return Observation(Presence.DEGRADED, f"the store of {name} has a new certificate")
+        return Observation(Presence.PRESENT)
+
+    @staticmethod
+    def _configure(request: OperationRequest) -> OperationResult:
+        host = OscarHost.of(_host_record(request), request.secrets)
+        following = [OscarHost.of(record, request.secrets) for record in _next_hosts(request)]
+        image = _image_record(request)
+        document = build_service(request.instance.properties, str(image.attributes["reference"]), following)
+        request.progress(f"registering the service {document['name']} at {host.client.endpoint}")
+        _register(host.client, document, request)
+        stores = [(h.store_endpoint, document_path) for h, document_path in _outputs(request, following or [host])]
+        name = str(document["name"])
+        return OperationResult(
+            {
+                "endpoint": f"{host.client.endpoint}/job/{name}",
+                "service_url": f"{host.client.endpoint}/system/services/{name}",
+                "inputs": [{"store": host.store_endpoint, "path": path} for path in _input_paths(request)],
+                "outputs": [{"store": store, "path": path} for store, path in stores],
+                "image_digest": str(image.attributes.get("digest", "")),
+            }
+        )
+
+    @staticmethod
+    def _delete(request: OperationRequest) -> OperationResult:
+        records = request.requirement_targets("host")
+        if not records or not _text(records[0], "endpoint"):
+            return OperationResult(changed=False)
+        host = OscarHost.of(records[0], request.secrets)
+        return OperationResult(changed=host.client.delete_service(_service_name(request)))
+
+
+def build_service(properties: Any, image: str, following: Iterable[OscarHost]) -> dict[str, Value]:
+    """The service as OSCAR's API takes it.
+
+    Args:
+        properties: Properties of the service's node: a mapping of name to value.
+        image: Reference of its image.
+        following: Hosts of the services that take its results; none if it is the last one, which keeps them.
+    """
+    hosts = list({h.name: h for h in following}.values())
+    paths = [properties["input_path"], *(properties.get("more_input_paths") or [])]
+    places = [f"{_OWN_STORE}.{h.name}" for h in hosts] or [_OWN_STORE]
+    environment = properties.get("environment") or {}
+    document: dict[str, Value] = {
+        "name": str(properties["service"]),
+        "image": image,
+        "script": str(properties["script"]),
+        "memory": f"{int(properties['memory_mb'])}Mi",
+        "cpu": f"{float(properties['cpu']):g}",
+        "enable_gpu": properties.get("gpu") is True,
+        "enable_sgx": properties.get("trusted_execution") is True,
+        "input": [{"storage_provider": _OWN_STORE, "path": str(p)} for p in paths],
+        "output": [{"storage_provider": place, "path": str(properties["output_path"])} for place in places],
+        "environment": {"Variables": {str(k): _variable(v) for k, v in environment.items()}},
+    }
+    if hosts:
+        document["storage_providers"] = {"minio": {h.name: h.storage_provider() for h in hosts}}
+    return document
+
+
+def _variable(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _register(client: OscarClient, document: dict[str, Value], request: OperationRequest) -> None:
+    """Register, waiting a little for an OSCAR that was started just now."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            client.put_service(document)
+            return
+        except OscarUnreachableError:
+            if attempt == _ATTEMPTS or request.cancel.wait(1.0):
+                raise
+
+
+def _outputs(request: OperationRequest, hosts: list[OscarHost]) -> list[tuple[OscarHost, str]]:
+    path = str(request.instance.properties["output_path"])
+    return [(h, path) for h in {h.name: h for h in hosts}.values()]
+
+
+def _input_paths(request: OperationRequest) -> list[str]:
+    more = request.instance.properties.get("more_input_paths")
+    return [str(p) for p in [request.instance.properties["input_path"], *(more if isinstance(more, list) else [])]]
+
+
+def _host_record(request: OperationRequest) -> InstanceRecord:
+    records = request.requirement_targets("host")
+    if not records:
+        raise OperationError(
+            "A service has no OSCAR to run on.",
+            detail=f"{request.instance.address} requires a host, and none of its targets is recorded.",
+            resolution="Apply the whole deployment.",
+        )
+    return records[0]
+
+
+def _image_record(request: OperationRequest) -> InstanceRecord:
+    records = request.requirement_targets("image")
+    if not records or not records[0].attributes.get("reference"):
+        raise OperationError(
+            "A service has no image to run.",
+            detail=f"{request.instance.address} requires an image, and none of its targets was built.",
+            resolution="Apply the whole deployment.",
+        )
+    return records[0]
+
+
+def _next_hosts(request: OperationRequest) -> list[InstanceRecord]:
+    """Records of the hosts of the services that take this one's results, each once."""
+    found: dict[str, InstanceRecord] = {}
+    for service in request.requirement_targets("connects_to"):
+        targets = service.inputs.get("requirements.host")
+        for address in targets if isinstance(targets, list) else []:
+            if str(address) in request.known:
+                found[str(address)] = request.known[str(address)]
+    return list(found.values())
+
+
+def _provider(service: dict[str, Value], name: str) -> dict[str, Value]:
+    place: Value = service.get("storage_providers")
+    for key in ("minio", name):
+        place = place.get(key) if isinstance(place, dict) else None
+    return place if isinstance(place, dict) else {}
+
+
+def _service_name(request: OperationRequest) -> str:
+    return str(request.instance.properties["service"])
+
+
+def _text(record: InstanceRecord, name: str) -> str:
+    """An attribute, else the property of that name, as text."""
+    return str(record.attributes.get(name) or record.inputs.get(f"properties.{name}") or "")
+
+
+def _secret(record: InstanceRecord, name: str, secrets: SecretStore) -> str:
+    """The value that a property of the record refers to."""
+    reference = str(record.inputs.get(f"properties.{name}") or "")
+    if not reference.startswith(PREFIX):
+        return reference
+    value = secrets.get(reference.removeprefix(PREFIX))
+    if value is None:
+        raise OperationError(
+            "A password is not known.",
+            detail=f"{record.address} refers to the secret {reference.removeprefix(PREFIX)!r}, which is not stored.",
+            resolution="Apply again: secrets that are missing are made when their node is installed.",
+        )
+    return value
