@@ -1,0 +1,241 @@
+"""Expands a topology into the wanted node instances and applies a profile to them. Pure: no I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from orchestrator.diagnostics import Diagnostic, Location, error
+from orchestrator.errors import DeployError
+from orchestrator.planning.desired import DesiredInstance, Operation
+from orchestrator.planning.profile import OPTION_FUNCTION, Match, OperationRule, Profile, Rule
+from orchestrator.planning.substitution import Substitution
+from orchestrator.topology.functions import Scope, node_properties, resolve
+from orchestrator.topology.model import NodeTemplate, Topology, Value
+from orchestrator.topology.types import COMPONENT_IMAGE, STANDARD_OPERATIONS, TypeCatalogue, UnknownTypeError
+
+_FIELD = re.compile(r"\{([a-z_][a-z0-9_.]*)\}")
+_SOURCE = "source"
+
+
+class MissingNodeError(DeployError):
+    """A node requires one that the template does not have."""
+
+    exit_code = 2
+
+    def __init__(self, node: str, requirement: str, target: str) -> None:
+        super().__init__(
+            "A node that is required is not there.",
+            detail=f"Node {node} requires {target!r} as its {requirement}; there is no such node.",
+            resolution="Correct the name in the service template.",
+        )
+
+
+def instance_addresses(node: NodeTemplate) -> tuple[str, ...]:
+    """Addresses of a template's instances: ``name[i]`` if it has a count, else ``name``."""
+    if node.is_scalable:
+        return tuple(f"{node.name}[{i}]" for i in range(node.instance_count))
+    return (node.name,)
+
+
+def images_without_source(topology: Topology, catalogue: TypeCatalogue) -> Mapping[str, str]:
+    """Image nodes that cannot be built since the sources are not there: node name to the reference to take instead."""
+    return {
+        node.name: str(node.properties.get("image", ""))
+        for node in topology.nodes.values()
+        if catalogue.is_derived(node.type, COMPONENT_IMAGE) and _SOURCE not in node.artifacts
+    }
+
+
+def desired_instances(
+    topology: Topology,
+    catalogue: TypeCatalogue,
+    profile: Profile,
+    options: Mapping[str, str],
+    unavailable_images: frozenset[str] = frozenset(),
+) -> tuple[dict[str, DesiredInstance], tuple[Substitution, ...]]:
+    """Every wanted node instance, by address, and what the profile puts in the place of the real thing.
+
+    Args:
+        topology: What is wanted.
+        catalogue: Its types.
+        profile: Which machines, and what to substitute.
+        options: Options of the profile; the rest have their defaults.
+        unavailable_images: Names of image nodes, or references of images, that cannot be had.
+
+    Raises:
+        DeployError: A type, node, property or option does not exist.
+    """
+    chosen = profile.resolve_options(options)
+    instances: dict[str, DesiredInstance] = {}
+    substitutions: list[Substitution] = []
+    for node in topology.nodes.values():
+        if not catalogue.has(node.type):
+            raise UnknownTypeError(node.type)
+        view = _View(Scope(topology, catalogue, node), chosen, unavailable_images)
+        rules = tuple(rule for rule in profile.rules if view.matches(rule.match))
+        for index, address in enumerate(instance_addresses(node)):
+            instances[address] = _instance(address, view.at(index), rules)
+        for rule in rules:
+            substitutions.extend(
+                Substitution(node.name, view.fill(s.what), view.fill(s.by), view.fill(s.why)) for s in rule.substitutions
+            )
+    return instances, tuple(substitutions)
+
+
+def check_profile(
+    topology: Topology,
+    catalogue: TypeCatalogue,
+    profile: Profile,
+    options: Mapping[str, str],
+    places: Mapping[str, Location] | None = None,
+) -> tuple[Diagnostic, ...]:
+    """What the profile refuses to deploy, as errors.
+
+    Args:
+        topology: What is wanted.
+        catalogue: Its types.
+        profile: The profile.
+        options: Its options.
+        places: Node name to the place that a message should point to.
+    """
+    chosen = profile.resolve_options(options)
+    found: list[Diagnostic] = []
+    for node in topology.nodes.values():
+        view = _View(Scope(topology, catalogue, node), chosen, frozenset())
+        for rule in profile.rules:
+            if rule.refusal and view.matches(rule.match):
+                detail = view.fill(rule.refusal.detail)
+                place = (places or {}).get(node.name)
+                found.append(error(rule.refusal.summary, detail, address=node.name, location=place))
+    return tuple(found)
+
+
+class _View:
+    """A node as the rules of a profile see it."""
+
+    def __init__(self, scope: Scope, options: Mapping[str, str], unavailable: frozenset[str]) -> None:
+        self.scope = scope
+        self.options = options
+        self.unavailable = unavailable
+        self.properties = node_properties(scope)
+
+    def at(self, index: int) -> _View:
+        """The same node, seen from one of its instances."""
+        return _View(replace(self.scope, index=index), self.options, self.unavailable) if index else self
+
+    def matches(self, match: Match) -> bool:
+        """Whether everything that the match asks for is so."""
+        node, catalogue = self.scope.node, self.scope.catalogue
+        return (
+            (not match.types or any(catalogue.is_derived(node.type, t) for t in match.types))
+            and all(self.properties.get(key) == value for key, value in match.properties.items())
+            and all(
+                node.capabilities.get(name, {}).get(key) == value
+                for name, values in match.capabilities.items()
+                for key, value in values.items()
+            )
+            and all(fnmatchcase(str(self.properties.get(key, "")), pattern) for key, pattern in match.like.items())
+            and all(self.options.get(key) == value for key, value in match.options.items())
+            and self._differs(match.differs)
+            and (not match.unavailable_image or self._is_unavailable())
+        )
+
+    def _differs(self, texts: tuple[str, ...]) -> bool:
+        if not texts:
+            return True
+        filled = {self.fill(text) for text in texts}
+        return len(filled) > 1 and "" not in filled
+
+    def _is_unavailable(self) -> bool:
+        names = {self.scope.node.name, str(self.properties.get("image", ""))}
+        return _SOURCE not in self.scope.node.artifacts and bool(names & self.unavailable)
+
+    def fill(self, text: str) -> str:
+        """The text with ``{property}``, ``{capability.property}`` and ``{option.name}`` replaced."""
+        return _FIELD.sub(lambda found: self._field(found.group(1)), text)
+
+    def _field(self, name: str) -> str:
+        head, dot, tail = name.partition(".")
+        if head == "option":
+            value: Value = self.options.get(tail)
+        elif dot:
+            value = self.scope.node.capabilities.get(head, {}).get(tail)
+        elif name == "count":
+            value = self.scope.node.instance_count
+        else:
+            value = self.properties.get(name)
+        return "" if value is None else str(value)
+
+    def value(self, value: Value) -> Value:
+        """A value of the type or the profile with its functions replaced."""
+        return resolve(self._with_options(value), self.scope)
+
+    def _with_options(self, value: Value) -> Value:
+        if isinstance(value, list):
+            return [self._with_options(item) for item in value]
+        if isinstance(value, dict):
+            if set(value) == {OPTION_FUNCTION}:
+                return self.options.get(str(value[OPTION_FUNCTION]), "")
+            return {key: self._with_options(item) for key, item in value.items()}
+        return value
+
+
+def _instance(address: str, view: _View, rules: Iterable[Rule]) -> DesiredInstance:
+    scope = view.scope
+    node = scope.node
+    operations = _operations_of(view, node.type)
+    provider, disposable = "", False
+    settings: dict[str, Value] = {}
+    for rule in rules:
+        provider = rule.provider or provider
+        disposable = disposable if rule.disposable is None else rule.disposable
+        settings.update({key: view.value(value) for key, value in rule.settings.items()})
+        if rule.operations_of:
+            operations.update(_operations_of(view, rule.operations_of))
+        for name, change in rule.operations.items():
+            operations[name] = _changed(operations.get(name, Operation(name, "", "")), change, view)
+    return DesiredInstance(
+        address=address,
+        node=node.name,
+        type=node.type,
+        index=scope.index,
+        provider=provider,
+        disposable=disposable,
+        properties=view.properties,
+        capabilities={n: {k: view.value(v) for k, v in values.items()} for n, values in node.capabilities.items()},
+        settings=settings,
+        artifacts={name: artifact.file for name, artifact in node.artifacts.items()},
+        requirements=_requirements(scope),
+        operations={name: operations[name] for name in STANDARD_OPERATIONS if name in operations},
+    )
+
+
+def _operations_of(view: _View, type_name: str) -> dict[str, Operation]:
+    if not view.scope.catalogue.has(type_name):
+        raise UnknownTypeError(type_name)
+    return {
+        name: Operation(name, found.artifact_type, found.file, {k: view.value(v) for k, v in found.inputs.items()})
+        for name, found in view.scope.catalogue.operations(type_name).items()
+    }
+
+
+def _changed(operation: Operation, change: OperationRule, view: _View) -> Operation:
+    return Operation(
+        name=operation.name,
+        artifact_type=change.artifact_type or operation.artifact_type,
+        file=change.file or operation.file,
+        inputs={**operation.inputs, **{key: view.value(value) for key, value in change.inputs.items()}},
+    )
+
+
+def _requirements(scope: Scope) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for requirement in scope.node.requirements:
+        target = scope.topology.nodes.get(requirement.node)
+        if target is None:
+            raise MissingNodeError(scope.node.name, requirement.name, requirement.node)
+        found[requirement.name] = (*found.get(requirement.name, ()), *instance_addresses(target))
+    return found
