@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
 from orchestrator.errors import RemoteError
 
 _MISSING = {"NoSuchBucket", "NoSuchKey", "404"}
@@ -39,8 +43,6 @@ class ObjectStore:
 
     def list(self, bucket: str, prefix: str = "") -> dict[str, str]:
         """Keys that begin with ``prefix`` and the ETag of each; none if there is no such bucket."""
-        from botocore.exceptions import ClientError
-
         found: dict[str, str] = {}
         with self._translated(f"Listing {bucket}/{prefix}"):
             try:
@@ -63,8 +65,6 @@ class ObjectStore:
 
     @contextmanager
     def _translated(self, action: str) -> Iterator[None]:
-        from botocore.exceptions import BotoCoreError, ClientError
-
         try:
             yield
         except (BotoCoreError, ClientError) as error:
@@ -94,10 +94,6 @@ def open_store(
     Raises:
         ObjectStoreError: From every method of the store.
     """
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
-
     config = Config(
         s3={"addressing_style": "path"},
         signature_version="s3v4",

@@ -1,0 +1,117 @@
+"""Provides the image of a component and an archive of it, for machines that no registry reaches."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from orchestrator.clients.engine import connect, engine_architecture, translated_errors
+from orchestrator.errors import EngineUnavailableError, OperationError, ProviderError
+from orchestrator.executors.base import OperationRequest, OperationResult
+from orchestrator.images.build_container import build_lock, find_image
+from orchestrator.images.component import ComponentImage, ImageMaker
+from orchestrator.planning.observation import Observation, Presence
+
+_OURS = "continuum-deploy/"
+_USERS = ".users"
+
+
+class ImageExecutor:
+    """Builds, pulls and removes component images."""
+
+    def run(self, request: OperationRequest) -> OperationResult:
+        """Have the image and its archive, or remove both once no deployment uses them."""
+        return self._delete(request) if request.operation == "delete" else self._create(request)
+
+    def observe(self, request: OperationRequest) -> Observation:
+        """Look whether image and archive are there."""
+        reference, archive = request.record.attributes.get("reference"), request.record.attributes.get("archive")
+        if not isinstance(reference, str) or not isinstance(archive, str):
+            return Observation(Presence.UNKNOWN, "the image was not made yet")
+        if not (request.folders.cache / archive).is_file():
+            return Observation(Presence.MISSING, f"the archive of {reference} is gone")
+        try:
+            found = find_image(connect(), reference)
+        except (EngineUnavailableError, ProviderError) as error:
+            return Observation(Presence.UNKNOWN, f"{error.summary} {error.detail}")
+        if found != request.record.attributes.get("digest"):
+            return Observation(Presence.MISSING, f"the container engine has no such image as {reference}")
+        return Observation(Presence.PRESENT)
+
+    @staticmethod
+    def _create(request: OperationRequest) -> OperationResult:
+        properties, settings = request.instance.properties, request.instance.settings
+        wanted = str(settings.get("architecture") or properties.get("architecture") or "")
+        own = engine_architecture()
+        if wanted and wanted != own:
+            raise OperationError(
+                "An image cannot be made for that architecture.",
+                detail=f"{request.instance.address} is for {wanted}, and the container engine here runs {own}.",
+                resolution="Use a container engine of that architecture, or a profile that takes another one.",
+            )
+        maker = ImageMaker(connect(), own, request.progress, request.cancel)
+        image = _make(request, maker)
+        archive = Path("images") / f"{image.id.removeprefix('sha256:')}.tar"
+        with build_lock(image.id):
+            users = request.folders.cache / f"{archive}{_USERS}"
+            users.mkdir(parents=True, exist_ok=True)
+            _marker(users, request).touch()
+            maker.save(image, request.folders.cache / archive)
+        return OperationResult(
+            {
+                "reference": image.reference,
+                "digest": image.id,
+                "architecture": image.architecture,
+                "archive": str(archive),
+            }
+        )
+
+    @staticmethod
+    def _delete(request: OperationRequest) -> OperationResult:
+        attributes = request.record.attributes
+        reference, archive = str(attributes.get("reference") or ""), str(attributes.get("archive") or "")
+        if not archive:
+            return OperationResult(changed=False)
+        client = connect()
+        with build_lock(str(attributes.get("digest"))):
+            users = request.folders.cache / f"{archive}{_USERS}"
+            _marker(users, request).unlink(missing_ok=True)
+            if users.is_dir() and any(users.iterdir()):
+                return OperationResult(changed=False)
+            if users.is_dir():
+                users.rmdir()
+            (request.folders.cache / archive).unlink(missing_ok=True)
+            # An image that was pulled, or that was there before, is not ours to remove.
+            if reference.startswith(_OURS) and find_image(client, reference) is not None:
+                with translated_errors(f"removing the image {reference}"):
+                    client.images.remove(reference)
+        return OperationResult()
+
+
+def _make(request: OperationRequest, maker: ImageMaker) -> ComponentImage:
+    properties = request.instance.properties
+    component = str(properties.get("component") or request.instance.node)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", component):
+        raise OperationError(
+            "A component's name cannot be the name of a folder.",
+            detail=f"{request.instance.address} is for the component {component!r}; its code would be there.",
+            resolution="Use letters, digits, dots, dashes and underscores only.",
+        )
+    source = request.instance.artifacts.get("source", "")
+    if source:
+        folder = request.folders.application / source
+        if not folder.is_dir():
+            raise OperationError(
+                "The sources of a component are not there.",
+                detail=f"{request.instance.address} is built from {folder}, which is no folder.",
+                resolution="Put them back, or plan again.",
+            )
+        return maker.from_sources(component, folder, str(properties.get("source_digest") or ""))
+    if request.instance.settings.get("pass_through") is True:
+        return maker.passing_on(component)
+    return maker.pulled(str(properties.get("image") or ""))
+
+
+def _marker(users: Path, request: OperationRequest) -> Path:
+    """The file that says that this instance uses an archive."""
+    return users / re.sub(r"[^A-Za-z0-9.-]+", "-", f"{request.tag.lineage}-{request.instance.address}")
