@@ -1,4 +1,4 @@
-"""Where output goes: results to stdout, progress to stderr, everything to a debug log; secrets masked in all of them."""
+"""Where output goes: results to stdout, progress to stderr, all of it to a debug log; secrets masked everywhere."""
 
 from __future__ import annotations
 
@@ -63,10 +63,13 @@ class Console:
         run_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._log_file = run_folder / "debug.log"
         handler = logging.FileHandler(self._log_file, encoding="utf-8")
-        handler.setFormatter(_MaskingFormatter(lambda: self._secrets()))
+        handler.setFormatter(_MaskingFormatter(self._secret_values))
         _LOG.addHandler(handler)
         self._handler = handler
         _LOG.debug("command: %s", self.command_line)
+
+    def _secret_values(self) -> tuple[str, ...]:
+        return self._secrets()
 
     def result(self, text: str) -> None:
         """Print a result."""

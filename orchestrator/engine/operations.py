@@ -97,7 +97,9 @@ def _make(change: Change, context: RunContext, writer: StateWriter, progress: Ca
         inputs=instance.inputs,
         attributes=old.attributes if old and keeps else {},
         dependencies=instance.dependencies,
-        pending=Pending(change.action.value, creation_token(context.tag.lineage, change.address, generation), context.run),
+        pending=Pending(
+            change.action.value, creation_token(context.tag.lineage, change.address, generation), context.run
+        ),
     )
     record = _run_operations(change, record, MAKING, context, writer, progress)
     writer.record(replace(record, lifecycle=Lifecycle.STARTED, pending=None))
@@ -137,7 +139,9 @@ def _run_operations(
     for operation in operations:
         record = replace(record, lifecycle=_DURING[operation.name])
         writer.record(record)
-        request = request_for(change.instance, operation, change.action, record, context, writer.state.instances, progress)
+        request = request_for(
+            change.instance, operation, change.action, record, context, writer.state.instances, progress
+        )
         try:
             result = context.executors.get(operation.artifact_type).run(request)
         except BaseException:

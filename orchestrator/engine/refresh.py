@@ -65,4 +65,3 @@ def combine(seen: list[Observation]) -> Observation:
             if observation.presence is presence:
                 return observation
     return Observation(Presence.UNKNOWN, "nothing to ask")
-

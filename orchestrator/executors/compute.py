@@ -57,7 +57,9 @@ class MachineExecutor:
             request.progress("starting it again")
             machine = provider.start(machine.id)
         request.progress(f"waiting for SSH at {machine.host}")
-        target = SshTarget(machine.host, machine.port, machine.user, ssh_key_file(request.folders.deployment), machine.host_key)
+        target = SshTarget(
+            machine.host, machine.port, machine.user, ssh_key_file(request.folders.deployment), machine.host_key
+        )
         wait_for_ssh(target, BOOT_TIMEOUT, request.cancel)
         return OperationResult(_attributes(machine, _hostname(request)))
 
@@ -103,7 +105,7 @@ class MachineExecutor:
             address=request.instance.address,
             token=pending.token if pending else "",
             hostname=_hostname(request),
-            architecture=str(system.get("architecture", "amd64")),
+            architecture=str(request.instance.settings.get("architecture") or system.get("architecture", "amd64")),
             cpus=int(str(host.get("num_cpus", 1))),
             memory_mb=_mebibytes(host.get("mem_size", "1024 MB")),
             authorized_key=ensure_ssh_key(request.folders.deployment),

@@ -50,9 +50,7 @@ def _text(record: InstanceRecord, key: str) -> str:
     return "" if value is None else str(value)
 
 
-def _cluster(
-    record: InstanceRecord, state: State, services: list[InstanceRecord], folder: Path
-) -> ManifestCluster:
+def _cluster(record: InstanceRecord, state: State, services: list[InstanceRecord], folder: Path) -> ManifestCluster:
     hosted = [r for r in state.instances.values() if record.address in _targets(r, "host")]
     runtime = next((r for r in hosted if "store_endpoint" in r.attributes), None)
     layers = {_layer(s) for s in services if runtime and runtime.address in _targets(s, "host")}
@@ -97,4 +95,6 @@ def _layer(record: InstanceRecord) -> int:
 def _store_paths(value: Value) -> tuple[ManifestStorePath, ...]:
     if not isinstance(value, list):
         return ()
-    return tuple(ManifestStorePath(str(v.get("store", "")), str(v.get("path", ""))) for v in value if isinstance(v, dict))
+    return tuple(
+        ManifestStorePath(str(v.get("store", "")), str(v.get("path", ""))) for v in value if isinstance(v, dict)
+    )

@@ -80,7 +80,8 @@ def desired_instances(
             instances[address] = _instance(address, view.at(index), rules)
         for rule in rules:
             substitutions.extend(
-                Substitution(node.name, view.fill(s.what), view.fill(s.by), view.fill(s.why)) for s in rule.substitutions
+                Substitution(node.name, view.fill(s.what), view.fill(s.by), view.fill(s.why))
+                for s in rule.substitutions
             )
     return instances, tuple(substitutions)
 

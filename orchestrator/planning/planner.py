@@ -26,7 +26,11 @@ class Wanted:
 
 
 def plan_apply(
-    deployment: str, wanted: Wanted, prior: State | None, observed: Mapping[str, Observation], replace: Sequence[str] = ()
+    deployment: str,
+    wanted: Wanted,
+    prior: State | None,
+    observed: Mapping[str, Observation],
+    replace: Sequence[str] = (),
 ) -> Plan:
     """Plan to make everything as wanted.
 
@@ -132,9 +136,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 40 else text[:18] + "…" + text[-18:]
 
 
-def _removals(
-    gone: Mapping[str, InstanceRecord], others: Mapping[str, Change], reason: str
-) -> dict[str, Change]:
+def _removals(gone: Mapping[str, InstanceRecord], others: Mapping[str, Change], reason: str) -> dict[str, Change]:
     """Removals in an order in which nothing goes before what needs it, nor before what is made or rewired instead."""
     needed_by: dict[str, list[str]] = {address: [] for address in gone}
     for record in gone.values():

@@ -148,7 +148,9 @@ def load_profile(name: str) -> Profile:
         InvalidInputError: Its file is wrong.
     """
     if name not in profile_names():
-        raise ProfileError("No such profile.", detail=f"There is no profile {name!r}.{did_you_mean(name, profile_names())}")
+        raise ProfileError(
+            "No such profile.", detail=f"There is no profile {name!r}.{did_you_mean(name, profile_names())}"
+        )
     return load_profile_file(data_path("tosca", "profiles", f"{name}.yaml"))
 
 
@@ -213,7 +215,9 @@ def _rule(section: Section) -> Rule:
         operations_of=section.text("operations_of"),
         operations={key: _operation(inner) for key, inner in section.sections("operations")},
         substitutions=tuple(_substitution(inner) for inner in _list(section, "substitutions")),
-        refusal=Refusal(refusal.need_text("summary", "a text"), refusal.need_text("detail", "a text")) if refusal else None,
+        refusal=Refusal(refusal.need_text("summary", "a text"), refusal.need_text("detail", "a text"))
+        if refusal
+        else None,
     )
     section.finish(also=("description", "disposable"))
     return rule
@@ -241,7 +245,9 @@ def _operation(section: Section) -> OperationRule:
 
 
 def _substitution(section: Section) -> SubstitutionRule:
-    rule = SubstitutionRule(section.need_text("what", "a text"), section.need_text("by", "a text"), section.need_text("why", "a text"))
+    rule = SubstitutionRule(
+        section.need_text("what", "a text"), section.need_text("by", "a text"), section.need_text("why", "a text")
+    )
     section.finish()
     return rule
 

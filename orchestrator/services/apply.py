@@ -62,4 +62,3 @@ def apply_saved(saved: SavedPlan, opened: OpenDeployment, hook: Hook, parallelis
     if failure is not None:
         raise failure
     return Applied(outcome, build_manifest(session.state, plan.substitutions, opened.folder))
-

@@ -9,11 +9,13 @@ from orchestrator.engine.apply import Outcome, apply_plan, failure_of
 from orchestrator.engine.hooks import Hook
 from orchestrator.errors import DeployError
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.profile import load_profile
 from orchestrator.providers.base import DeploymentTag, Resource
-from orchestrator.providers.registry import load_provider
+from orchestrator.providers.registry import PROVIDERS, load_provider
 from orchestrator.services.deployment import OpenDeployment
 from orchestrator.state.folders import deployment_folder, state_folder
 from orchestrator.state.local_store import LocalStateStore
+from orchestrator.state.model import State
 
 
 class LeftoversError(DeployError):
@@ -45,7 +47,7 @@ def destroy(plan: Plan, opened: OpenDeployment, hook: Hook, parallelism: int) ->
     """
     state = opened.state
     assert state is not None, "only called with a state"  # noqa: S101
-    providers = tuple(sorted({r.provider for r in state.instances.values() if r.provider} | _profile_providers(plan)))
+    providers = _providers(state)
     session = opened.session
     context = opened.context({}, state.application_root)
     try:
@@ -71,8 +73,11 @@ def was_destroyed(name: str) -> bool:
     return (folder / "runs").is_dir() and LocalStateStore(state_folder(name)).load() is None
 
 
-def _profile_providers(plan: Plan) -> set[str]:
-    return {c.instance.provider for c in plan.changes.values() if c.instance.provider}
+def _providers(state: State) -> tuple[str, ...]:
+    """Whoever may hold something of ours: what records name, and what the profile may have used before it failed."""
+    named = {record.provider for record in state.instances.values()}
+    named |= {rule.provider for rule in load_profile(state.profile).rules}
+    return tuple(sorted(named & set(PROVIDERS)))
 
 
 def _leftovers(providers: tuple[str, ...], tag: DeploymentTag) -> tuple[Resource, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +12,15 @@ from orchestrator.diagnostics import Diagnostic, has_errors
 from orchestrator.engine.refresh import refresh
 from orchestrator.errors import InvalidInputError
 from orchestrator.images.registry import image_available
-from orchestrator.planning.desired_instances import check_profile, desired_instances
+from orchestrator.planning.desired_instances import check_profile, desired_instances, images_without_source
 from orchestrator.planning.observation import Observation
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.planner import Wanted, plan_apply
-from orchestrator.planning.profile import load_profile
+from orchestrator.planning.profile import Profile, load_profile
 from orchestrator.services.deployment import OpenDeployment
 from orchestrator.services.load import LoadedTopology
 from orchestrator.topology.model import Topology
-from orchestrator.topology.types import load_catalogue
+from orchestrator.topology.types import TypeCatalogue, shipped_types
 
 _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -50,9 +51,10 @@ def host_architecture() -> str:
     return _ARCHITECTURES.get(machine, machine)
 
 
-def profile_options(given: Mapping[str, str]) -> dict[str, str]:
-    """The options of a profile: what the user gave, and what this machine is."""
-    return {"engine_architecture": host_architecture(), **given}
+def profile_options(profile: Profile, given: Mapping[str, str]) -> dict[str, str]:
+    """The options of a profile: what the user gave, and what this machine is, where the profile asks for it."""
+    own = {"engine_architecture": host_architecture()}
+    return {**{name: value for name, value in own.items() if name in profile.options}, **given}
 
 
 def want(target: Target) -> tuple[Wanted, tuple[Diagnostic, ...]]:
@@ -63,23 +65,22 @@ def want(target: Target) -> tuple[Wanted, tuple[Diagnostic, ...]]:
     """
     profile = load_profile(target.profile)
     topology = target.loaded.topology
-    findings = check_profile(topology, profile)
+    catalogue = shipped_types()
+    options = profile_options(profile, target.options)
+    findings = check_profile(topology, catalogue, profile, options)
     if has_errors(findings):
         raise InvalidInputError(findings)
-    unavailable = _unavailable_images(topology) if profile.rehearsal else frozenset()
-    options = profile_options(target.options)
-    instances, substitutions = desired_instances(topology, load_catalogue(), profile, options, unavailable)
+    unavailable = _unavailable_images(topology, catalogue) if profile.rehearsal else frozenset()
+    instances, substitutions = desired_instances(topology, catalogue, profile, options, unavailable)
     return Wanted(target.profile, instances, substitutions), tuple(findings)
 
 
-def _unavailable_images(topology: Topology) -> frozenset[str]:
+def _unavailable_images(topology: Topology, catalogue: TypeCatalogue) -> frozenset[str]:
     """References of images that have no sources beside the file and cannot be had within 5 s either."""
-    references = {
-        str(node.properties["image"])
-        for node in topology.nodes.values()
-        if "image" in node.properties and "source_digest" not in node.properties and "source" not in node.artifacts
-    }
-    return frozenset(reference for reference in references if not image_available(reference))
+    references = sorted(set(images_without_source(topology, catalogue).values()))
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        answers = list(pool.map(image_available, references))
+    return frozenset(r for r, available in zip(references, answers, strict=True) if not available)
 
 
 def prepare(target: Target, opened: OpenDeployment, wanted: Wanted, replace: Sequence[str] = ()) -> Plan:

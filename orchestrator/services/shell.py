@@ -28,7 +28,8 @@ def shell_command(opened: OpenDeployment, node: str, command: Sequence[str]) -> 
     if record is None:
         raise UsageError(
             "No such machine.",
-            detail=f"{opened.name} has no machine {node!r}; it has: {', '.join(m.address for m in machines) or 'none'}.",
+            detail=f"{opened.name} has no machine {node!r}; it has: "
+            f"{', '.join(m.address for m in machines) or 'none'}.",
             resolution="Name one of them.",
         )
     known_hosts = opened.folder / "ssh" / "known_hosts"

@@ -16,10 +16,10 @@ from orchestrator.manifest.render import render_manifest
 from orchestrator.planning.plan_file import SavedPlan, is_saved_plan, load_saved_plan
 from orchestrator.services.apply import apply_saved, open_providers
 from orchestrator.services.deployment import OpenDeployment, open_for_working
+from orchestrator.services.manifest import parse_stored_template
 from orchestrator.services.preflight import check_plan
 from orchestrator.services.prepare import prepare, want
 from orchestrator.topology.model import Topology
-from orchestrator.topology.parse import parse_template
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,8 +35,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Apply."""
     if args.file.is_file() and is_saved_plan(args.file):
         saved = load_saved_plan(args.file)
-        topology = parse_template(saved.template, str(args.file))
-        with interruptible(console) as cancel, open_for_working(saved.plan.deployment, console.command_line, cancel) as opened:
+        topology = parse_stored_template(saved.template, str(args.file))
+        with (
+            interruptible(console) as cancel,
+            open_for_working(saved.plan.deployment, console.command_line, cancel) as opened,
+        ):
             return _apply(args, console, opened, saved, topology)
     loaded = options.load(args.file, console)
     target = options.target(args, loaded)
@@ -76,6 +79,8 @@ def _apply(
     if args.json:
         console.result(machine.render_manifest(applied.manifest))
     else:
-        console.result(f"\nApplied {total} changes in {console.elapsed():.0f} s.\n\n{human.render_endpoints(applied.manifest)}")
+        console.result(
+            f"\nApplied {total} changes in {console.elapsed():.0f} s.\n\n{human.render_endpoints(applied.manifest)}"
+        )
         console.result("\n" + human.render_substitutions(plan.substitutions))
     return 0

@@ -15,8 +15,12 @@ from orchestrator.services.invoke import invoke
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.usage = "deploy invoke [NAME] COMPONENT FILE -o OUT"
-    parser.add_argument("targets", metavar="[NAME] COMPONENT FILE", nargs="+", help="deployment, component, file to send")
-    parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="file (or folder) for the result")
+    parser.add_argument(
+        "targets", metavar="[NAME] COMPONENT FILE", nargs="+", help="deployment, component, file to send"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", type=Path, required=True, help="file (or folder) for the result"
+    )
     parser.add_argument("--timeout", metavar="S", type=float, default=120.0, help="seconds to wait (default 120)")
 
 
@@ -29,6 +33,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     console.mask_with(opened.secrets.values)
     if opened.state is None:
         raise UsageError("There is nothing to invoke.", detail=f"{opened.name} has not been applied.")
-    for path in invoke(opened.state, opened.secrets, component, Path(file), args.output, args.timeout, console.progress):
+    for path in invoke(
+        opened.state, opened.secrets, component, Path(file), args.output, args.timeout, console.progress
+    ):
         console.result(str(path))
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from pathlib import Path
 
 from orchestrator.cli.console import Console
@@ -65,29 +64,23 @@ def target(args: argparse.Namespace, loaded: LoadedTopology) -> Target:
         if args.k3s or args.k3s_binary:
             raise UsageError(
                 "These options need --rehearse.",
-                detail="--k3s and --k3s-binary choose what takes K3s's place in a rehearsal; outside of one it is always "
-                "the real one.",
+                detail="--k3s and --k3s-binary choose what takes K3s's place in a rehearsal; outside of one it is "
+                "always the real one.",
                 resolution="Add --rehearse, or leave them out.",
             )
         return Target(loaded, "production", {})
     options = {"k3s": args.k3s or ("real" if args.k3s_binary else "standin")}
     if args.k3s_binary:
-        options |= _binary_options(args.k3s_binary)
         if args.k3s == "standin":
             raise UsageError("--k3s standin and --k3s-binary exclude each other.", resolution="Give one of them.")
+        if not args.k3s_binary.is_file():
+            raise UsageError(
+                "The K3s binary is not there.",
+                detail=f"--k3s-binary names {args.k3s_binary}, which is no file.",
+                resolution="Give the path of a K3s release binary for this machine's architecture.",
+            )
+        options["k3s_binary"] = str(args.k3s_binary.resolve())
     return Target(loaded, "local", options)
-
-
-def _binary_options(binary: Path) -> dict[str, str]:
-    if not binary.is_file():
-        raise UsageError(
-            "The K3s binary is not there.",
-            detail=f"--k3s-binary names {binary}, which is no file.",
-            resolution="Give the path of a K3s release binary for this machine's architecture.",
-        )
-    with binary.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"k3s_binary": str(binary.resolve()), "k3s_binary_sha256": digest}
 
 
 def approve(args: argparse.Namespace, console: Console, question: str) -> bool:

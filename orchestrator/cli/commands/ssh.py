@@ -14,7 +14,9 @@ from orchestrator.services.shell import shell_command
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.usage = "deploy ssh [NAME] NODE [-- COMMAND …]"
-    parser.add_argument("targets", metavar="[NAME] NODE", nargs="+", help="deployment (default: the only one) and machine")
+    parser.add_argument(
+        "targets", metavar="[NAME] NODE", nargs="+", help="deployment (default: the only one) and machine"
+    )
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -23,7 +25,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     node = names[-1]
     opened = open_for_reading(options.deployment_name(names[0] if len(names) > 1 else None))
     argv = shell_command(opened, node, command)
-    os.execvp(argv[0], argv)
+    os.execvp(argv[0], argv)  # noqa: S606 - no shell is wanted: the arguments go to ssh as they are
 
 
 def _split(arguments: list[str], targets: list[str]) -> tuple[list[str], list[str]]:

@@ -98,7 +98,9 @@ def _tree(changes: Sequence[Change]) -> list[str]:
     for position, change in enumerate(changes):
         branch = "└─" if position == len(changes) - 1 else "├─"
         reasons = "; ".join(change.reasons)
-        lines.append(f"    {branch} {SYMBOLS[change.action]} {change.address:{width}}  {change.action.value:7}  {reasons}")
+        lines.append(
+            f"    {branch} {SYMBOLS[change.action]} {change.address:{width}}  {change.action.value:7}  {reasons}"
+        )
     return lines
 
 
@@ -155,8 +157,12 @@ def render_status(name: str, statuses: Sequence[InstanceStatus]) -> str:
         for s in statuses
     ]
     bad = sum(1 for s in statuses if not s.is_well)
-    verdict = "All is well." if not bad else f"{bad} of {len(statuses)} not as they should be: `deploy apply` mends them."
-    return f"{name}\n" + table(("instance", "type", "state", "found", "detail", "where"), rows, wrap=44) + f"\n{verdict}"
+    verdict = (
+        "All is well." if not bad else f"{bad} of {len(statuses)} not as they should be: `deploy apply` mends them."
+    )
+    return (
+        f"{name}\n" + table(("instance", "type", "state", "found", "detail", "where"), rows, wrap=44) + f"\n{verdict}"
+    )
 
 
 def render_endpoints(manifest: Manifest) -> str:

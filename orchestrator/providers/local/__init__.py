@@ -1,0 +1,1 @@
+"""Machines that are containers on this computer's container engine: for rehearsals."""

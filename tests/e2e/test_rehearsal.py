@@ -1,0 +1,109 @@
+"""The whole story on the example: apply twice, use it, lose a Pi, heal, destroy twice."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.e2e.command_line import EXAMPLE, Cli, Engine
+
+NAME = "mask-detection-rehearsal"
+MACHINES = ["layer1-rasppi[0]", "layer1-rasppi[1]", "layer1-rasppi[2]", "layer2-cloudvm[0]", "layer2-cloudvm[1]"]
+
+pytestmark = pytest.mark.engine
+
+
+def picture(folder: Path) -> Path:
+    file = folder / "people.png"
+    subprocess.run([sys.executable, EXAMPLE / "make_picture.py", file], check=True, timeout=60)
+    return file
+
+
+def test_from_the_production_file_to_a_torn_down_application(cli: Cli, engine: Engine) -> None:
+    file = EXAMPLE / "production.yaml"
+    assert engine.containers(NAME) == []
+
+    first = cli.run("apply", file, "--rehearse", "--auto-approve").stdout
+    assert engine.addresses(NAME) == MACHINES
+    assert "stand-in for K3s" in first
+    assert "runner for OSCAR" in first
+
+    second = cli.run("apply", file, "--rehearse", "--auto-approve").stdout
+    assert "No changes" in second
+    cli.run("plan", file, "--rehearse", "--detailed-exitcode", expect=0)
+
+    status = cli.json("status", NAME, "--json")
+    assert status["well"] is True
+    assert {i["address"] for i in status["instances"]} >= set(MACHINES)
+
+    check_manifest(cli)
+    check_the_pipeline(cli)
+    check_shell(cli)
+    check_kubectl(cli)
+
+    lost = engine.containers(NAME)[1]
+    address = lost.labels["continuum.address"]
+    lost.remove(force=True)
+    shown = cli.run("status", NAME, "--detailed-exitcode", expect=3).stdout
+    assert "missing" in next(line for line in shown.splitlines() if address in line)
+    changes = {c["address"]: c["action"] for c in cli.json("plan", file, "--rehearse", "--json")["changes"]}
+    assert changes[address] == "create"
+    assert {a for a, action in changes.items() if action not in ("no-op",)} <= {address, "layer1-rasppi-k3s"}
+    cli.run("apply", file, "--rehearse", "--auto-approve")
+    assert engine.addresses(NAME) == MACHINES
+    assert cli.json("status", NAME, "--json")["well"] is True
+    check_the_pipeline(cli)
+
+    gone = cli.run("destroy", NAME, "--auto-approve").stdout
+    assert "nothing is left" in gone
+    assert engine.containers(NAME) == []
+    assert engine.networks(NAME) == []
+    again = cli.run("destroy", NAME, "--auto-approve").stdout
+    assert "nothing is left" in again
+
+
+def check_manifest(cli: Cli) -> None:
+    manifest = cli.json("manifest", NAME, "--format", "json")
+    assert yaml.safe_load(cli.run("manifest", NAME, "--format", "yaml").stdout) == manifest
+    assert "COMPONENT_BLURRY_FACES_ENDPOINT=https://" in cli.run("manifest", NAME, "--format", "env").stdout
+    components = {c["name"]: c for c in manifest["components"]}
+    assert set(components) == {"blurry-faces", "mask-detector"}
+    assert all(c["image_digest"].startswith("sha256:") for c in components.values())
+    assert [len(c["nodes"]) for c in manifest["clusters"]] == [3, 2]
+    assert manifest["substitutions"]
+    secrets = [p for p in (cli.folder / ".deploy" / NAME / "secrets").rglob("*") if p.is_file()]
+    assert secrets
+    for text in (v for p in secrets for v in yaml.safe_load(p.read_text(encoding="utf-8")).get("values", {}).values()):
+        assert text not in str(manifest)
+
+
+def check_the_pipeline(cli: Cli) -> None:
+    source, result = picture(cli.folder), cli.folder / "result.png"
+    result.unlink(missing_ok=True)
+    cli.run("invoke", NAME, "blurry-faces", source, "-o", result)
+    assert result.stat().st_size > 0
+    assert result.read_bytes() != source.read_bytes()
+
+
+def check_shell(cli: Cli) -> None:
+    answer = cli.run("ssh", NAME, "layer1-rasppi[0]", "--", "cat", "/sys/firmware/devicetree/base/model").stdout
+    assert "Raspberry Pi" in answer
+
+
+def check_kubectl(cli: Cli) -> None:
+    kubectl = shutil.which("kubectl")
+    assert kubectl, "scripts/bootstrap test installs it"
+    for cluster in cli.json("manifest", NAME, "--format", "json")["clusters"]:
+        done = subprocess.run(
+            [kubectl, "--kubeconfig", cluster["kubeconfig"], "get", "nodes"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+        assert done.stdout.count(" Ready ") == len(cluster["nodes"]), done.stdout
