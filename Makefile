@@ -18,14 +18,14 @@ help: ## this list
 
 demo: ## the whole program on this machine, end to end (a few minutes)
 	@scripts/bootstrap demo
-	@scripts/demo
+	@$(PY) scripts/demo
 
 test: ## all tests but the slow ones
 	@scripts/bootstrap test
 	@$(PYTEST) -m "not slow"
 
 test-fast: ## the tests that need no container engine
-	@scripts/bootstrap test
+	@scripts/bootstrap lint
 	@$(PYTEST) -m "not slow and not engine"
 
 test-engine: ## the tests that need a container engine
