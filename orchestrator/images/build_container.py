@@ -209,8 +209,8 @@ def write_tar(file: IO[bytes], entries: Mapping[str, Path | bytes], modes: Mappi
 
     Args:
         file: Where to.
-        entries: Absolute path to content, file or folder.
-        modes: Permission bits of entries given as bytes; 0o644 if not named.
+        entries: Absolute path to content, file or folder; a path that ends in ``/`` makes an empty folder.
+        modes: Permission bits of entries given as bytes; 0o644 (folders: 0o755) if not named.
     """
 
     def as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -224,7 +224,9 @@ def write_tar(file: IO[bytes], entries: Mapping[str, Path | bytes], modes: Mappi
             if isinstance(content, bytes):
                 member = tarfile.TarInfo(name)
                 member.size, member.mtime = len(content), int(time.time())
-                member.mode = (modes or {}).get(target, 0o644)
+                if target.endswith("/"):
+                    member.type = tarfile.DIRTYPE
+                member.mode = (modes or {}).get(target, 0o755 if member.isdir() else 0o644)
                 archive.addfile(member, io.BytesIO(content))
             else:
                 archive.add(content, name, filter=as_root)
