@@ -17,7 +17,7 @@ CAPABILITIES = (
     # A cluster node makes network interfaces and packet filter rules, in the network namespace of the machine alone.
     "NET_ADMIN",
 )
-"""Rights beyond the engine's defaults. Reboot needs none more: systemd ends, and the engine starts the machine again."""
+"""Rights beyond the engine's defaults. Reboot needs none more: systemd ends and the engine starts the machine again."""
 
 HOST_KEY_FILE = "/etc/ssh/ssh_host_ed25519_key"
 AUTHORIZED_KEYS_FILE = f"/home/{LOGIN_USER}/.ssh/authorized_keys"

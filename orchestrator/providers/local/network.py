@@ -87,7 +87,7 @@ class DeploymentNetwork:
                 raise ProviderError(
                     "The network's name is taken.",
                     detail=f"The engine has a network {self.name} that does not belong to this deployment.",
-                    resolution=f"Remove it (`docker network rm {self.name}`) if nobody needs it, or rename the deployment.",
+                    resolution=f"Remove it (`docker network rm {self.name}`) or rename the deployment.",
                 )
             subnets = candidate_subnets(self._deployment.lineage, [*self._engine_subnets(), *routed_networks()])
             refusals = []
