@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from orchestrator.diagnostics import Diagnostic
-from orchestrator.errors import DeployError
-from orchestrator.manifest.model import Manifest
 from orchestrator.planning.actions import Action
-from orchestrator.planning.plan import Change, Plan
-from orchestrator.planning.substitution import Substitution
-from orchestrator.services.status import InstanceStatus
-from orchestrator.topology.model import Topology
+
+if TYPE_CHECKING:
+    from orchestrator.diagnostics import Diagnostic
+    from orchestrator.errors import DeployError
+    from orchestrator.manifest.model import Manifest
+    from orchestrator.planning.plan import Change, Plan
+    from orchestrator.planning.substitution import Substitution
+    from orchestrator.services.status import InstanceStatus
+    from orchestrator.topology.model import Topology
 
 SYMBOLS = {
     Action.CREATE: "+",
@@ -76,7 +79,7 @@ def render_plan(plan: Plan, topology: Topology | None) -> str:
             changes = [c for member in group.members for c in by_node.get(member, []) if c.address not in shown]
             if changes and group.type.endswith("ComputationalLayer"):
                 shown.update(c.address for c in changes)
-                lines.append(f"  {_group_title(group.properties.get('title'), group.name)}")
+                lines.append(f"  {group.properties.get('name') or group.name}")
                 lines.extend(_tree(changes))
     rest = [c for c in plan.changes.values() if c.address not in shown]
     if rest:
@@ -86,10 +89,6 @@ def render_plan(plan: Plan, topology: Topology | None) -> str:
     counts = ", ".join(f"{count} {_VERBS[action]}" for action, count in plan.counts().items()) or "nothing to do"
     lines.append("No changes: everything is as wanted." if plan.is_empty else f"Changes: {counts}.")
     return "\n".join(lines)
-
-
-def _group_title(title: object, name: str) -> str:
-    return str(title) if title else name
 
 
 def _tree(changes: Sequence[Change]) -> list[str]:

@@ -1,0 +1,83 @@
+"""What a person reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.cli.views import human
+from orchestrator.diagnostics import Location, error, warning
+from orchestrator.errors import DeployError
+from orchestrator.planning.actions import Action
+from orchestrator.planning.desired import DesiredInstance
+from orchestrator.planning.plan import Change, Plan
+from orchestrator.planning.substitution import Substitution
+from orchestrator.topology.model import Group, Topology
+
+
+def change(address: str, action: Action, *reasons: str) -> Change:
+    node = address.partition("[")[0]
+    return Change(address, "T", action, reasons, DesiredInstance(address, node, "T"))
+
+
+PLAN = Plan(
+    "demo",
+    "l",
+    1,
+    "local",
+    {
+        "edge[0]": change("edge[0]", Action.CREATE, "not there yet"),
+        "image": change("image", Action.NO_OP, "as wanted"),
+    },
+)
+LAYER = Group("layer1", "continuum.groups.ComputationalLayer", ("edge",), {"name": "Edge Layer", "number": 1})
+
+
+def test_a_finding_shows_its_place_the_line_and_a_mark_below_the_column() -> None:
+    place = Location("f.yaml", 3, 5, "    bad: 1")
+    shown = human.render_diagnostics([error("It is wrong.", "Mend it.", location=place), warning("Look.", address="a.b")])
+    assert shown.splitlines() == [
+        "f.yaml:3:5: error: It is wrong.",
+        "        bad: 1",
+        "        ^",
+        "  Mend it.",
+        "",
+        "a.b: warning: Look.",
+    ]
+
+
+def test_a_long_line_is_cut_around_the_place() -> None:
+    place = Location("f.yaml", 1, 500, "x" * 499 + "HERE" + "y" * 500)
+    shown = human.render_diagnostics([error("Wrong.", location=place)]).splitlines()
+    assert len(shown[1]) < 130
+    assert shown[1][shown[2].index("^") :].startswith("HERE")
+
+
+def test_the_plan_is_a_tree_of_layers_with_reasons_and_counts() -> None:
+    shown = human.render_plan(PLAN, Topology("demo", groups={"layer1": LAYER}))
+    assert "Plan for demo (profile local)" in shown
+    assert shown.index("Edge Layer") < shown.index("edge[0]") < shown.index("image")
+    assert "not there yet" in shown
+    assert "Changes: 1 unchanged, 1 to create." in shown
+
+
+def test_an_empty_plan_says_so() -> None:
+    plan = Plan("demo", "l", 1, "local", {"image": change("image", Action.NO_OP, "as wanted")})
+    assert "No changes: everything is as wanted." in human.render_plan(plan, None)
+
+
+def test_equal_substitutions_share_a_row_and_none_is_said_too() -> None:
+    two = [Substitution("a", "board", "container", "no board"), Substitution("b", "board", "container", "no board")]
+    shown = human.render_substitutions(two)
+    assert "a, b" in shown
+    assert shown.count("container") == 1
+    assert "as in production" in human.render_substitutions([])
+
+
+def test_cells_break_at_spaces() -> None:
+    shown = human.table(("h",), [("one two three four",)], wrap=9)
+    assert [line.strip() for line in shown.splitlines()][2:] == ["one two", "three", "four"]
+
+
+def test_an_error_says_what_where_and_what_to_do() -> None:
+    shown = human.render_error(DeployError("It broke.", detail="Here.", resolution="Mend it."), Path("runs/1/debug.log"))
+    assert shown.splitlines() == ["Error: It broke.", "  Here.", "→ Mend it.", "  Log: runs/1/debug.log"]
