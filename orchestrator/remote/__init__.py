@@ -1,0 +1,1 @@
+"""Reaching machines: SSH with pinned host keys, and the inventory that Ansible gets."""

@@ -8,10 +8,12 @@ Standard library and the openssl command only. Settings that K3s does not have:
   "not_ready": "container runtime is down", "heartbeat_interval": 1.5, "grace_period": 5}``.
 """
 
+# mypy: disable-error-code="explicit-override"
 from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import hashlib
 import http.client
 import json
@@ -24,9 +26,10 @@ import socket
 import ssl
 import subprocess
 import sys
+import tarfile
 import threading
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -37,9 +40,10 @@ VERSION = f"{KUBERNETES_VERSION}+k3s1-standin"
 ROOT = Path(os.environ.get("K3S_STANDIN_ROOT", "/"))
 LIST_OPTIONS = {"node-label", "node-taint", "tls-san", "disable", "kubelet-arg", "kube-apiserver-arg"}
 OPTIONS = LIST_OPTIONS | {
-    "server", "token", "token-file", "node-name", "node-ip", "node-external-ip", "data-dir", "config", "https-listen-port",
-    "write-kubeconfig", "write-kubeconfig-mode", "flannel-iface", "flannel-backend", "cluster-cidr", "service-cidr",
-    "cluster-init", "bind-address", "advertise-address", "debug", "protect-kernel-defaults",
+    "server", "token", "token-file", "node-name", "node-ip", "node-external-ip", "data-dir", "config",
+    "https-listen-port", "write-kubeconfig", "write-kubeconfig-mode", "flannel-iface", "flannel-backend",
+    "cluster-cidr", "service-cidr", "cluster-init", "bind-address", "advertise-address", "debug",
+    "protect-kernel-defaults",
 }  # fmt: skip
 ENVIRONMENT = {
     "K3S_URL": "server", "K3S_TOKEN": "token", "K3S_TOKEN_FILE": "token-file", "K3S_NODE_NAME": "node-name",
@@ -52,13 +56,13 @@ REJECTED = (
 STOP = threading.Event()
 
 
-class Fatal(Exception):
+class FatalError(Exception):
     """Ends the process with K3s's form of a fatal message."""
 
 
 def log(level: str, message: str) -> None:
     """One line on standard error, as K3s writes it."""
-    stamp = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     print(f"time={json.dumps(stamp)} level={level} msg={json.dumps(message)}", file=sys.stderr, flush=True)
 
 
@@ -79,7 +83,7 @@ def write_private(path: Path, text: str, mode: int = 0o600) -> None:
 
 def now() -> str:
     """The time as Kubernetes writes it."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def faults() -> dict[str, Any]:
@@ -117,7 +121,7 @@ def parse_config(text: str) -> dict[str, list[str]]:
             continue
         match = re.fullmatch(r"([A-Za-z0-9-]+)\+?:(?:\s+(.*))?", stripped)
         if not match:
-            raise Fatal(f"yaml: line {number}: could not find expected ':'")
+            raise FatalError(f"yaml: line {number}: could not find expected ':'")
         current, value = match.group(1), (match.group(2) or "").strip()
         if value.startswith("[") and value.endswith("]"):
             config[current] = [unquote(item) for item in value[1:-1].split(",") if item.strip()]
@@ -133,7 +137,7 @@ def parse_flags(arguments: list[str]) -> dict[str, list[str]]:
     while rest:
         word = rest.pop(0)
         if not word.startswith("--"):
-            raise Fatal(f"unexpected argument {word}")
+            raise FatalError(f"unexpected argument {word}")
         name, sign, value = word[2:].partition("=")
         if not sign:
             value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
@@ -150,7 +154,7 @@ def load_options(arguments: list[str]) -> dict[str, list[str]]:
     options = {**(parse_config(path.read_text()) if path.is_file() else {}), **given}
     for name in options:
         if name not in OPTIONS:
-            raise Fatal(f"flag provided but not defined: -{name}")
+            raise FatalError(f"flag provided but not defined: -{name}")
     return options
 
 
@@ -165,12 +169,12 @@ def check_memory_cgroup() -> None:
     unified = rooted("/sys/fs/cgroup/cgroup.controllers")
     if unified.is_file():
         if "memory" not in unified.read_text().split():
-            raise Fatal("failed to find memory cgroup (v2)")
+            raise FatalError("failed to find memory cgroup (v2)")
         return
     table = rooted("/proc/cgroups")
     rows = [line.split() for line in table.read_text().splitlines()] if table.is_file() else []
     if not any(row[0] == "memory" and row[3] == "1" for row in rows if len(row) == 4):
-        raise Fatal(
+        raise FatalError(
             'failed to find memory cgroup, you may need to add "cgroup_memory=1 cgroup_enable=memory" '
             "to your linux cmdline (/boot/cmdline.txt on a Raspberry Pi)"
         )
@@ -193,7 +197,7 @@ def openssl(*arguments: str) -> None:
     """Run the openssl command; its complaint becomes the fatal message."""
     done = subprocess.run(["openssl", *arguments], capture_output=True, text=True, timeout=60, check=False)
     if done.returncode:
-        raise Fatal(f"openssl {arguments[0]}: {done.stderr.strip()}")
+        raise FatalError(f"openssl {arguments[0]}: {done.stderr.strip()}")
 
 
 def make_ca(folder: Path, name: str) -> None:
@@ -240,16 +244,11 @@ def make_certificate(folder: Path, name: str, ca: str, subject: str, extensions:
 def local_addresses() -> list[str]:
     """IPv4 addresses of this machine, the one towards the default route first."""
     found: list[str] = []
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-            found.append(probe.getsockname()[0])
-        except OSError:
-            pass
-    try:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        probe.connect(("192.0.2.1", 9))
+        found.append(probe.getsockname()[0])
+    with contextlib.suppress(OSError):
         found += [str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)]
-    except OSError:
-        pass
     return list(dict.fromkeys(address for address in found if not address.startswith("127."))) or ["127.0.0.1"]
 
 
@@ -335,8 +334,8 @@ def parse_taint(text: str) -> dict[str, str]:
 
 def age(created: str) -> str:
     """Time since ``created`` as kubectl shows it."""
-    begun = datetime.strptime(created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
-    seconds = max(0, int((datetime.now(timezone.utc) - begun).total_seconds()))
+    begun = datetime.strptime(created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    seconds = max(0, int((datetime.now(UTC) - begun).total_seconds()))
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= 2 * size:
             return f"{seconds // size}{unit}"
@@ -637,7 +636,8 @@ def discovery(path: str) -> dict[str, Any]:
 
 def split_object_path(path: str) -> tuple[str, str]:
     """Resource and object name of an API path; the only objects in namespaces are those of kube-system."""
-    match = re.fullmatch(r"/(?:api/v1|apis/k3s\.cattle\.io/v1)(?:/namespaces/([^/]+)(?=/))?/([a-z]+)(?:/([^/]+))?", path)
+    group = r"/(?:api/v1|apis/k3s\.cattle\.io/v1)"
+    match = re.fullmatch(group + r"(?:/namespaces/([^/]+)(?=/))?/([a-z]+)(?:/([^/]+))?", path)
     if not match or match.group(1) not in {None, "kube-system", "default"}:
         return "", ""
     return match.group(2), match.group(3) or ""
@@ -654,7 +654,7 @@ class Handler(BaseHTTPRequestHandler):
         """Shake hands in the connection's own thread, so that a silent client holds up nobody."""
         try:
             self.connection.settimeout(10)
-            self.connection.do_handshake()  # type: ignore[attr-defined]
+            self.connection.do_handshake()
             self.connection.settimeout(self.timeout)
             super().handle()
         except (OSError, ValueError):
@@ -665,7 +665,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _who(self) -> str:
         """Who asks: the name in a client certificate, the user of a right token, or nobody."""
-        certificate = self.connection.getpeercert()  # type: ignore[attr-defined]
+        certificate = self.connection.getpeercert()
         if certificate:
             return next((v for pair in certificate["subject"] for k, v in pair if k == "commonName"), "")
         scheme, _, value = self.headers.get("Authorization", "").partition(" ")
@@ -749,7 +749,7 @@ class Server(ThreadingHTTPServer):
         connection, address = super().get_request()
         return self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """Say what went wrong in one line."""
         log("error", f"request of {client_address[0]} failed: {sys.exc_info()[1]!r}")
 
@@ -777,7 +777,9 @@ def server_password(options: dict[str, list[str]], data: Path) -> str:
         given = Path(first(options, "token-file")).read_text().strip()
     wanted = parse_token(given)[2] if given else ""
     if known and wanted and known != wanted:
-        raise Fatal("starting kubernetes: preparing server: bootstrap data already found and encrypted with different token")
+        raise FatalError(
+            "starting kubernetes: preparing server: bootstrap data already found and encrypted with different token"
+        )
     return wanted or known or secrets.token_hex(16)
 
 
@@ -821,13 +823,13 @@ def apply_start_faults() -> None:
     switched = faults()
     STOP.wait(float(switched.get("start_delay", 0)))
     if switched.get("fail"):
-        raise Fatal(str(switched["fail"]))
+        raise FatalError(str(switched["fail"]))
 
 
 def run_server(options: dict[str, list[str]]) -> None:
     """Serve until told to stop."""
     if first(options, "server"):
-        raise Fatal("the stand-in for K3s knows clusters with one server only")
+        raise FatalError("the stand-in for K3s knows clusters with one server only")
     check_memory_cgroup()
     apply_start_faults()
     data, port = data_folder(options), int(first(options, "https-listen-port", "6443"))
@@ -849,7 +851,7 @@ def run_server(options: dict[str, list[str]]) -> None:
     roles = ["control-plane", "master"]
     facts = node_facts(options, roles)
     if not cluster.check_password(facts["name"], node_password()):
-        raise Fatal(REJECTED)
+        raise FatalError(REJECTED)
     cluster.heartbeat(facts, register=True)
     cluster.record_addons(manifests)
     log("info", f"{VERSION} is up and running; this is a stand-in for K3s and runs no pods")
@@ -861,7 +863,7 @@ def run_server(options: dict[str, list[str]]) -> None:
     server.shutdown()
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The server did not let this node in, or cannot be reached yet."""
 
 
@@ -871,7 +873,7 @@ class Supervisor:
     def __init__(self, url: str, token: str) -> None:
         parts = urlsplit(url)
         if parts.scheme != "https" or not parts.hostname:
-            raise Fatal(f"invalid server URL {url}: it must begin with https://")
+            raise FatalError(f"invalid server URL {url}: it must begin with https://")
         self._url = url
         self._host, self._port = parts.hostname, parts.port or 6443
         self._hash, user, password = parse_token(token)
@@ -881,6 +883,8 @@ class Supervisor:
 
     def connect(self) -> None:
         """Check the CA against the token, then the token against the server."""
+        if faults().get("fail_join"):
+            raise RefusedError(str(faults()["fail_join"]))
         blind = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         blind.check_hostname = False
         blind.verify_mode = ssl.CERT_NONE
@@ -889,34 +893,37 @@ class Supervisor:
             first_look.request("GET", "/cacerts")
             ca = first_look.getresponse().read().decode()
         except (OSError, http.client.HTTPException) as reason:
-            raise Refused(f"failed to get CA certs: Get \"{self._url}/cacerts\": {reason}") from reason
+            raise RefusedError(f'failed to get CA certs: Get "{self._url}/cacerts": {reason}') from reason
         finally:
             first_look.close()
         found = hashlib.sha256(ca.encode()).hexdigest()
         if self._hash and self._hash != found:
-            raise Refused(f"token CA hash does not match the Cluster CA certificate hash: {self._hash} != {found}")
+            raise RefusedError(f"token CA hash does not match the Cluster CA certificate hash: {self._hash} != {found}")
         if not self._hash:
-            log("warning", "Cluster CA certificate is not trusted by the host CA bundle, but the token does not include "
-                "a CA hash. Use the full token from the server's node-token file to enable Cluster CA validation.")  # fmt: skip
+            log(
+                "warning",
+                "Cluster CA certificate is not trusted by the host CA bundle, but the token does not include a CA "
+                "hash. Use the full token from the server's node-token file to enable Cluster CA validation.",
+            )
         context = ssl.create_default_context(cadata=ca)
         self._connection = http.client.HTTPSConnection(self._host, self._port, timeout=10, context=context)
         code, text = self.call("GET", "/v1-k3s/config")
         if code == 401:
-            raise Refused(f"{self._url}/v1-k3s/config: 401 Unauthorized: the token is not the server's")
+            raise RefusedError(f"{self._url}/v1-k3s/config: 401 Unauthorized: the token is not the server's")
         if code != 200:
-            raise Refused(f"{self._url}/v1-k3s/config: {code} {text}")
+            raise RefusedError(f"{self._url}/v1-k3s/config: {code} {text}")
 
     def call(self, method: str, path: str, headers: dict[str, str] | None = None, body: str = "") -> tuple[int, str]:
-        """One request; raises Refused when the server does not answer."""
+        """One request; raises RefusedError when the server does not answer."""
         if self._connection is None:
-            raise Refused("not connected")
+            raise RefusedError("not connected")
         try:
             self._connection.request(method, path, body, {"Authorization": self._authorization, **(headers or {})})
             answer = self._connection.getresponse()
             return answer.status, answer.read().decode()
         except (OSError, http.client.HTTPException) as reason:
             self._connection.close()
-            raise Refused(f"{self._url}{path}: {reason!r}") from reason
+            raise RefusedError(f"{self._url}{path}: {reason!r}") from reason
 
     def join(self, facts: dict[str, Any], password: str, *, register: bool) -> None:
         """Ask to be let in, or say that this node lives."""
@@ -924,9 +931,9 @@ class Supervisor:
         body = json.dumps({**facts, "register": register})
         code, text = self.call("POST", "/v1-k3s/serving-kubelet.crt", headers, body)
         if code == 403:
-            raise Refused(text)
+            raise RefusedError(text)
         if code != 200:
-            raise Refused(f"{self._url}/v1-k3s/serving-kubelet.crt: {code} {text}")
+            raise RefusedError(f"{self._url}/v1-k3s/serving-kubelet.crt: {code} {text}")
 
 
 def run_agent(options: dict[str, list[str]]) -> None:
@@ -935,17 +942,15 @@ def run_agent(options: dict[str, list[str]]) -> None:
     if not token and "token-file" in options:
         token = Path(first(options, "token-file")).read_text().strip()
     if not url:
-        raise Fatal("--server is required")
+        raise FatalError("--server is required")
     if not token:
-        raise Fatal("--token is required")
+        raise FatalError("--token is required")
     check_memory_cgroup()
     apply_start_faults()
     supervisor, password = Supervisor(url, token), node_password()
     joined = announced = False
     while not STOP.is_set():
         try:
-            if faults().get("fail_join"):
-                raise Refused(str(faults()["fail_join"]))
             if not joined:
                 supervisor.connect()
             supervisor.join(node_facts(options, []), password, register=not announced)
@@ -953,7 +958,7 @@ def run_agent(options: dict[str, list[str]]) -> None:
                 log("info", f"{VERSION} agent is up and running; this is a stand-in for K3s and runs no pods")
                 notify("READY=1")
             joined = announced = True
-        except (Refused, ssl.SSLError) as reason:
+        except (RefusedError, ssl.SSLError) as reason:
             log("error", f"Failed to validate connection to cluster at {url}: {reason}")
             joined = False
         STOP.wait(float(faults().get("heartbeat_interval", 1.5)) if joined else 1.0)
@@ -1017,6 +1022,25 @@ def kubectl(arguments: list[str]) -> int:
     return 0
 
 
+def ctr(arguments: list[str]) -> int:
+    """``images import FILE``: looks at the archive, keeps nothing."""
+    words = [word for word in arguments if not word.startswith("-")]
+    if words[:2] != ["images", "import"] or len(words) != 3:
+        print("ctr: the stand-in for K3s knows 'images import FILE' only", file=sys.stderr)
+        return 1
+    try:
+        with tarfile.open(words[2]) as archive:
+            names = set(archive.getnames())
+    except (OSError, tarfile.TarError) as reason:
+        print(f"ctr: {reason}", file=sys.stderr)
+        return 1
+    if not names & {"manifest.json", "index.json"}:
+        print("ctr: unrecognized image format", file=sys.stderr)
+        return 1
+    print(f"unpacking {words[2]} ... done (not kept: a stand-in for K3s)")
+    return 0
+
+
 def show(asked: argparse.Namespace, kind: str, path: str, text: str) -> None:
     """Print an answer in the form that was asked for."""
     if asked.raw or asked.output == "json":
@@ -1037,7 +1061,7 @@ def show(asked: argparse.Namespace, kind: str, path: str, text: str) -> None:
     lines = [[str(line[i]) for i in shown] for line in [*header, *(row["cells"] for row in table["rows"])]]
     widths = [max((len(line[i]) for line in lines), default=0) for i in range(len(shown))]
     for line in lines:
-        print("   ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+        print("   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def main(arguments: list[str]) -> int:
@@ -1045,14 +1069,14 @@ def main(arguments: list[str]) -> int:
     if Path(sys.argv[0]).name == "kubectl":
         return kubectl(arguments)
     if not arguments or arguments[0] in {"--help", "-h", "help"}:
-        print("usage: k3s --version | server | agent | kubectl (a stand-in for K3s)")
+        print("usage: k3s --version | server | agent | kubectl | ctr (a stand-in for K3s)")
         return 0
     command, rest = arguments[0], arguments[1:]
     if command in {"--version", "-v"}:
         print(f"k3s version {VERSION} (stand-in for K3s, runs no pods)\npython version {platform.python_version()}")
         return 0
-    if command == "kubectl":
-        return kubectl(rest)
+    if command in {"kubectl", "ctr"}:
+        return kubectl(rest) if command == "kubectl" else ctr(rest)
     roles = {"server": run_server, "agent": run_agent}
     if command not in roles:
         print(f"No help topic for '{command}'", file=sys.stderr)
@@ -1061,7 +1085,7 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, lambda *_: STOP.set())
     try:
         roles[command](load_options(rest))
-    except (Fatal, OSError) as reason:
+    except (FatalError, OSError) as reason:
         log("fatal", str(reason))
         return 1
     return 0
