@@ -135,8 +135,11 @@ def test_decision_records_are_numbered_without_gaps(repository: Path) -> None:
 
 def test_every_decision_record_has_the_usual_parts(repository: Path) -> None:
     for path in (repository / "docs" / "adr").glob("*.md"):
-        headings = re.findall(r"^## (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
-        assert headings[:4] == ["Status", "Context", "Decision", "Consequences"], path.name
+        text = path.read_text(encoding="utf-8")
+        assert re.match(rf"# {int(path.name[:4])}\. \S", text), path.name
+        assert re.search(r"^Status: (accepted|proposed|superseded by \d+)$", text, re.MULTILINE), path.name
+        headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+        assert headings[:3] == ["Context", "Decision", "Consequences"], path.name
 
 
 def test_data_folders_are_no_python_packages(repository: Path) -> None:
