@@ -1,0 +1,253 @@
+"""The canonical model of a production deployment: frozen, typed, the same for every way of writing the input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from orchestrator.diagnostics import Location
+
+
+class LayerType(StrEnum):
+    """How the machines of a layer come about."""
+
+    VIRTUAL = "Virtual"
+    PHYSICAL_TO_BE_PROVISIONED = "PhysicalToBeProvisioned"
+    PHYSICAL_ALREADY_PROVISIONED = "PhysicalAlreadyProvisioned"
+    NATIVE_CLOUD_FUNCTION = "NativeCloudFunction"
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """A processor of a resource; ``memory_gb`` is its internal memory in GB."""
+
+    key: str
+    name: str
+    type: str
+    architecture: str
+    computing_units: float
+    memory_gb: float = 0.0
+    sgx: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """An accelerator of a resource; ``model`` as ``VENDOR MODEL``."""
+
+    key: str
+    type: str
+    model: str
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingSystem:
+    """What runs on the machines; ``image_id`` as ``scheme://place/identifier`` or empty."""
+
+    type: str = ""
+    distribution: str = ""
+    version: str = ""
+    image_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A number of equal machines of a layer; memory in MB, storage in GB, cost per node and hour."""
+
+    key: str
+    name: str
+    total_nodes: int
+    description: str
+    flavor: str
+    cost: float | None
+    memory_mb: int
+    storage_gb: float
+    storage_type: str
+    system: OperatingSystem
+    secure_boot: bool
+    measured_boot: bool
+    spot: bool
+    processors: tuple[Processor, ...]
+    accelerators: tuple[Accelerator, ...]
+    place: Location = field(compare=False)
+
+    @property
+    def architecture(self) -> str:
+        """Architecture of the first processor, ``amd64`` or ``arm64``."""
+        return self.processors[0].architecture if self.processors else "amd64"
+
+    @property
+    def cores(self) -> int:
+        """Cores of one machine, at least 1."""
+        return max(1, int(sum(p.computing_units for p in self.processors)))
+
+    @property
+    def gpus(self) -> int:
+        """Graphics processors of one machine."""
+        return sum(a.units for a in self.accelerators if a.type.upper() == "GPU")
+
+    @property
+    def sgx(self) -> bool:
+        """Whether a processor offers SGX enclaves."""
+        return any(p.sgx for p in self.processors)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A computational layer; components refer to its ``number``."""
+
+    key: str
+    name: str
+    number: int
+    type: LayerType
+    domain: str
+    resources: tuple[Resource, ...]
+    place: Location = field(compare=False)
+    number_place: Location = field(compare=False)
+
+    def resource(self, name: str) -> Resource | None:
+        """The resource of that name, capitals aside."""
+        return next((r for r in self.resources if r.name.casefold() == name.casefold()), None)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkDomain:
+    """A network domain; delay in seconds, bandwidth in Mbit/s."""
+
+    key: str
+    name: str
+    access_delay: float | None
+    bandwidth: float | None
+    sub_domains: tuple[str, ...]
+    layers: tuple[Layer, ...]
+    place: Location = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """How a component runs; memory in MB. ``resource`` is the name of the selected resource."""
+
+    key: str
+    image: str
+    memory_mb: int
+    computing_units: float
+    trusted_execution: bool
+    network_protection: bool
+    file_system_protection: bool
+    gpu: bool
+    expose: bool
+    resource: str
+    place: Location = field(compare=False)
+    resource_place: Location = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A component on a layer."""
+
+    key: str
+    name: str
+    layer: int
+    container: Container
+    place: Location = field(compare=False)
+    layer_place: Location = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Results go from ``source`` to ``target``; ``probability`` is the share of them, from 0 to 1."""
+
+    source: str
+    target: str
+    probability: float
+    place: Location = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Dag:
+    """Which component's results go to which; ``components`` has their places."""
+
+    components: Mapping[str, Location]
+    edges: tuple[Edge, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QosConstraint:
+    """A longest time, in seconds, for a component or, with several, for a way through the application."""
+
+    key: str
+    components: tuple[str, ...]
+    threshold: float
+    is_global: bool
+    place: Location = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PhysicalHost:
+    """How to reach a physical machine; ``key_file`` is a path on the operator's computer."""
+
+    address: str
+    user: str
+    key_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class PhysicalResource:
+    """What is said about the physical machines of a resource; secret values are not kept."""
+
+    layer: int
+    name: str
+    hosts: tuple[PhysicalHost, ...]
+    store_endpoint: str
+    oscar_name: str
+    place: Location = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Production:
+    """Everything about a deployment.
+
+    Attributes:
+        name: The application's name, as written.
+        deployment_name: Which of its deployments this is; may be empty.
+        domains: Network domains with their layers, by key.
+        components: By name, in the order of the file.
+        dag: Edges between components.
+        dag_assumed: Whether there was no DAG file, so that the order was assumed.
+        constraints: Quality-of-service constraints.
+        physical: Physical machines by layer number and resource name.
+        partitions: Component to its partitions.
+        place: Where the system is described.
+        name_place: Where its name stands.
+    """
+
+    name: str
+    deployment_name: str
+    domains: tuple[NetworkDomain, ...]
+    components: Mapping[str, Component]
+    dag: Dag
+    place: Location = field(compare=False)
+    name_place: Location = field(compare=False)
+    dag_assumed: bool = False
+    constraints: tuple[QosConstraint, ...] = ()
+    physical: tuple[PhysicalResource, ...] = ()
+    partitions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Every layer, by number."""
+        return tuple(sorted((layer for d in self.domains for layer in d.layers), key=lambda layer: layer.number))
+
+    def layer(self, number: int) -> Layer | None:
+        """The layer of that number."""
+        return next((layer for layer in self.layers if layer.number == number), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentSource:
+    """A component's code: ``folder`` relative to the application's root, its digest, its environment variables."""
+
+    folder: Path
+    digest: str

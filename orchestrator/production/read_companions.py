@@ -1,0 +1,190 @@
+"""Reads the files that go with a production file: the DAG, partitions, physical nodes, quality of service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.diagnostics import Location
+from orchestrator.production.model import Dag, Edge, PhysicalHost, PhysicalResource, QosConstraint
+from orchestrator.topology.located import Mapping, Scalar, Sequence, load_document
+from orchestrator.topology.reading import Findings, Section, kind_of
+
+
+def _open(path: Path, findings: Findings) -> Section | None:
+    document = load_document(path)
+    findings.extend(document.diagnostics)
+    if document.root is None:
+        return None
+    if not isinstance(document.root, Mapping):
+        detail = f"{path.name} must be a mapping; it is {kind_of(document.root)}."
+        findings.error("A value has the wrong type.", detail, document.root.location)
+        return None
+    return Section(document.root, "", findings)
+
+
+def _system(top: Section) -> Section | None:
+    for key in ("System", "system"):
+        if top.has(key):
+            return top.section(key)
+    top.need("System", "the application")
+    return None
+
+
+def read_dag(path: Path, findings: Findings) -> Dag | None:
+    """The components and the edges between them."""
+    top = _open(path, findings)
+    system = _system(top) if top else None
+    if system is None:
+        return None
+    components: dict[str, Location] = {}
+    for item in system.texts("components"):
+        if item.text in components:
+            detail = f"{item.text!r} was named before, in line {components[item.text].line}."
+            findings.warning("A component is named twice.", detail, item.location)
+        components.setdefault(item.text, item.location)
+    edges = _edges(system)
+    system.finish(also=("name", "alternative_components"))
+    return Dag(components, edges)
+
+
+def _edges(system: Section) -> tuple[Edge, ...]:
+    node = system.take("dependencies")
+    if node is None:
+        return ()
+    if not isinstance(node, Sequence):
+        system.wrong("dependencies", "a list of [source, target, probability]")
+        return ()
+    edges: list[Edge] = []
+    seen: dict[tuple[str, str], int] = {}
+    for item in node.items:
+        edge = _edge(item, system) if isinstance(item, Sequence) else None
+        if edge is None:
+            detail = f"A dependency is written as [source, target, probability]; this is {kind_of(item)}."
+            if not (isinstance(item, Sequence) and len(item.items) in (2, 3)):
+                system.findings.error("A dependency is not understood.", detail, item.location)
+        elif (edge.source, edge.target) in seen:
+            detail = f"{edge.source} → {edge.target} was given in line {seen[edge.source, edge.target]}; this one is left out."
+            system.findings.warning("A dependency is given twice.", detail, edge.place)
+        else:
+            seen[edge.source, edge.target] = edge.place.line
+            edges.append(edge)
+    return tuple(edges)
+
+
+def _edge(item: Sequence, system: Section) -> Edge | None:
+    parts = item.items
+    if len(parts) not in (2, 3) or not all(isinstance(part, Scalar) for part in parts):
+        if len(parts) in (2, 3):
+            detail = "Source and target of a dependency are names, its probability a number."
+            system.findings.error("A dependency is not understood.", detail, item.location)
+        return None
+    texts = [part.text for part in parts if isinstance(part, Scalar)]
+    probability = 1.0
+    if len(parts) == 3 and isinstance(parts[2], Scalar):
+        value = parts[2].value
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            detail = f"The probability of {texts[0]} → {texts[1]} is {texts[2]!r}; it must be a number from 0 to 1."
+            system.findings.error("A probability is not understood.", detail, parts[2].location)
+        else:
+            probability = float(value)
+    return Edge(texts[0], texts[1], probability, item.location)
+
+
+def read_partitions(path: Path, findings: Findings) -> dict[str, tuple[str, ...]]:
+    """Component to the names of its partitions."""
+    top = _open(path, findings)
+    found: dict[str, tuple[str, ...]] = {}
+    if top is None:
+        return found
+    for name, section in top.sections("components"):
+        found[name] = tuple(item.text for item in section.texts("partitions"))
+        section.finish()
+    top.finish()
+    return found
+
+
+def read_physical_nodes(path: Path, findings: Findings) -> tuple[PhysicalResource, ...]:
+    """Where physical machines are. Keys and passwords in the file are looked over and not kept."""
+    top = _open(path, findings)
+    if top is None:
+        return ()
+    found: list[PhysicalResource] = []
+    for _, layer in top.sections("ComputationalLayers"):
+        number = layer.integer("number") if layer.need("number", "the layer's number") else None
+        for _, section in layer.sections("Resources"):
+            resource = _physical_resource(number, section)
+            if resource is not None:
+                found.append(resource)
+        layer.finish(also=("name", "type"))
+    top.finish()
+    return tuple(found)
+
+
+def _physical_resource(number: int | None, section: Section) -> PhysicalResource | None:
+    name = section.need_text("name", "the resource's name in the production file")
+    hosts: list[PhysicalHost] = []
+    front = section.section("fe_node")
+    if front is not None:
+        hosts.append(_host(front))
+    workers = section.take("wns")
+    if isinstance(workers, Sequence):
+        for index, item in enumerate(workers.items):
+            if isinstance(item, Mapping):
+                hosts.append(_host(Section(item, f"{section.address}.wns[{index}]", section.findings)))
+    elif workers is not None:
+        section.wrong("wns", "a list of machines")
+    store, oscar = section.section("minio"), section.section("oscar")
+    endpoint = store.text("endpoint") if store else ""
+    oscar_name = oscar.text("name") if oscar else ""
+    section.finish(also=("influx", "aws"))
+    if not name or number is None:
+        return None
+    return PhysicalResource(number, name, tuple(hosts), endpoint, oscar_name, section.key_place("name"))
+
+
+def _host(section: Section) -> PhysicalHost:
+    private, public = section.text("private_ip"), section.text("public_ip")
+    if not private and not public:
+        section.need("private_ip", "the machine's address")
+    host = PhysicalHost(public or private, section.text("ssh_user"), section.text("ssh_key"))
+    section.finish(also=("ssh_port",))
+    return host
+
+
+def read_qos(paths: tuple[Path, ...], findings: Findings) -> tuple[QosConstraint, ...]:
+    """Local and global constraints of every file; one that several files hold counts once."""
+    found: dict[tuple[str, tuple[str, ...], float], QosConstraint] = {}
+    for path in paths:
+        top = _open(path, findings)
+        system = _system(top) if top else None
+        if system is None:
+            continue
+        for kind in ("local_constraints", "global_constraints"):
+            for key, section in system.sections(kind):
+                constraint = _constraint(key, section, kind == "global_constraints")
+                if constraint is not None:
+                    found.setdefault((kind, constraint.components, constraint.threshold), constraint)
+        system.finish(also=("name", "throughput_component", "throughput_constraints"))
+    return tuple(found.values())
+
+
+def _constraint(key: str, section: Section, is_global: bool) -> QosConstraint | None:
+    if is_global:
+        names = section.texts("path_components") or section.texts("components_path")
+        components = tuple(item.text for item in names)
+        if not components:
+            section.need("path_components", "the components of the way, in order")
+    else:
+        name = section.need_text("component_name", "the component")
+        components = (name,) if name else ()
+    if section.need("threshold", "the longest time in seconds") is None:
+        return None
+    threshold = section.number("threshold", unit="seconds")
+    if threshold is not None and threshold <= 0:
+        detail = f"{section.address}.threshold is {threshold:g}; it must be above 0."
+        section.findings.error("A number is out of range.", detail, section.value_place("threshold"), section.address)
+        return None
+    section.finish(also=("components_path", "path_components"))
+    if threshold is None or not components:
+        return None
+    return QosConstraint(key, components, threshold, is_global, section.place)

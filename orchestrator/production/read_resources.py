@@ -1,0 +1,246 @@
+"""Reads network domains, layers and resources of a production file, and normalises the ways they are written."""
+
+from __future__ import annotations
+
+from orchestrator.production.model import (
+    Accelerator,
+    Layer,
+    LayerType,
+    NetworkDomain,
+    OperatingSystem,
+    Processor,
+    Resource,
+)
+from orchestrator.production.units import parse_gigabytes, parse_megabytes
+from orchestrator.topology.located import Scalar
+from orchestrator.topology.reading import Section, did_you_mean
+
+MAX_NODES = 1000
+MAX_CORES = 4096
+MAX_MEMORY_MB = 64 * 1024 * 1024
+_ARCHITECTURES = {"amd64": "amd64", "x86_64": "amd64", "x86-64": "amd64", "arm64": "arm64", "aarch64": "arm64", "armv8": "arm64"}
+_NOTHING = ("none", "null", "")
+_FUNCTION_KEYS = ("architecture", "region", "idleTime", "transitionCost")
+
+
+def read_domains(system: Section) -> tuple[NetworkDomain, ...]:
+    """Every network domain, from ``NetworkDomains`` or ``Resources.NetworkDomains``."""
+    parent = system
+    if not system.has("NetworkDomains") and system.has("Resources"):
+        resources = system.section("Resources")
+        if resources is not None and resources.has("NetworkDomains"):
+            parent = resources
+    if parent.need("NetworkDomains", "the networks with their layers") is None:
+        return ()
+    domains = tuple(_domain(key, section) for key, section in parent.sections("NetworkDomains"))
+    if parent is not system:
+        parent.finish()
+    return domains
+
+
+def _domain(key: str, section: Section) -> NetworkDomain:
+    domain = NetworkDomain(
+        key=key,
+        name=section.text("name") or key,
+        access_delay=section.number("AccessDelay", unit="seconds"),
+        bandwidth=section.number("Bandwidth", unit="Mbit/s"),
+        sub_domains=tuple(item.text for item in section.texts("subNetworkDomains")),
+        layers=tuple(
+            layer
+            for name, inner in section.sections("ComputationalLayers")
+            if (layer := _layer(name, key, inner)) is not None
+        ),
+        place=section.place,
+    )
+    section.finish()
+    return domain
+
+
+def _layer(key: str, domain: str, section: Section) -> Layer | None:
+    name = section.text("name") or key
+    number = section.integer("number") if section.need("number", "the number that components refer to") else None
+    kind = _layer_type(section)
+    resources = tuple(_resource(name, inner, kind) for name, inner in section.sections("Resources"))
+    section.finish()
+    if number is None or kind is None:
+        return None
+    return Layer(key, name, number, kind, domain, resources, section.key_place("name"), section.value_place("number"))
+
+
+def _layer_type(section: Section) -> LayerType | None:
+    text = section.need_text("type", f"one of {', '.join(LayerType)}")
+    if not text:
+        return None
+    for kind in LayerType:
+        if kind.value.casefold() == text.casefold():
+            if kind.value != text:
+                detail = f"{text!r} was taken for {kind.value!r}."
+                section.findings.warning("A layer type is written differently.", detail, section.value_place("type"))
+            return kind
+    detail = f"{section.address}.type is {text!r}.{did_you_mean(text, LayerType)}"
+    section.findings.error("No such layer type.", detail, section.value_place("type"), section.address)
+    return None
+
+
+def _resource(key: str, section: Section, kind: LayerType | None) -> Resource:
+    name = section.need_text("name", "the name that containers select")
+    resource = Resource(
+        key=key,
+        name=name or key,
+        total_nodes=_count(section, "totalNodes", 1, 1, MAX_NODES),
+        description=section.text("description").strip(),
+        flavor=_text_or_nothing(section, "flavorName"),
+        cost=_positive(section, "cost", "per node and hour"),
+        memory_mb=_memory(section, 1024),
+        storage_gb=_storage(section),
+        storage_type=_text_or_nothing(section, "storageType"),
+        system=OperatingSystem(
+            type=section.text("operatingSystemType").lower(),
+            distribution=section.text("operatingSystemDistribution").lower(),
+            version=section.text("operatingSystemVersion"),
+            image_id=_text_or_nothing(section, "operatingSystemImageId"),
+        ),
+        secure_boot=_flag(section, "secureBoot"),
+        measured_boot=_flag(section, "measuredBoot"),
+        spot=_flag(section, "onSpot"),
+        processors=tuple(_processor(k, s) for k, s in section.sections("processors")),
+        accelerators=tuple(a for k, s in section.sections("accelerators") for a in _accelerators(k, s)),
+        place=section.key_place("name"),
+    )
+    if not resource.processors and kind is not LayerType.NATIVE_CLOUD_FUNCTION:
+        detail = f"{section.address} names no processors; one amd64 core was assumed."
+        section.findings.warning("A resource has no processors.", detail, section.place, section.address)
+    section.finish(also=_FUNCTION_KEYS)
+    return resource
+
+
+def _processor(key: str, section: Section) -> Processor:
+    processor = Processor(
+        key=key,
+        name=section.text("name") or key,
+        type=section.text("type"),
+        architecture=_architecture(section),
+        computing_units=_cores(section),
+        memory_gb=_positive(section, "internalMemory", "GB") or 0.0,
+        sgx=_flag(section, "SGXFlag"),
+    )
+    section.finish()
+    return processor
+
+
+def _architecture(section: Section) -> str:
+    text = section.text("architecture")
+    if not text:
+        detail = f"{section.address} names no architecture; amd64 was assumed."
+        section.findings.warning("A processor has no architecture.", detail, section.place, section.address)
+        return "amd64"
+    found = _ARCHITECTURES.get(text.casefold())
+    if found is None:
+        detail = f"{section.address}.architecture is {text!r}.{did_you_mean(text, ('amd64', 'arm64'))}"
+        section.findings.error("No such architecture.", detail, section.value_place("architecture"), section.address)
+        return "amd64"
+    if found != text:
+        detail = f"{text!r} was taken for {found!r}."
+        section.findings.warning("An architecture is written differently.", detail, section.value_place("architecture"))
+    return found
+
+
+def _accelerators(key: str, section: Section) -> tuple[Accelerator, ...]:
+    found = tuple(
+        Accelerator(key, inner.text("type"), inner.text("architecture"), _count(inner, "computingUnits", 1, 0, 1024))
+        for _, inner in section.sections("processors")
+        if inner.finish(also=("name", "type", "architecture", "computingUnits", "internalMemory", "SGXFlag")) is None
+    )
+    section.finish(also=("name",))
+    return found
+
+
+def _count(section: Section, key: str, default: int, least: int, most: int) -> int:
+    found = section.integer(key)
+    if found is None:
+        if not section.has(key):
+            detail = f"{section.address} has no {key!r}; {default} was assumed."
+            section.findings.warning("A number is missing.", detail, section.place, section.address)
+        return default
+    if not least <= found <= most:
+        detail = f"{section.address}.{key} is {found}; it must be from {least} to {most}."
+        section.findings.error("A number is out of range.", detail, section.value_place(key), f"{section.address}.{key}")
+        return default
+    return found
+
+
+def _cores(section: Section) -> float:
+    found = section.number("computingUnits", unit="cores")
+    if found is None:
+        return 1.0
+    if not 0 < found <= MAX_CORES:
+        detail = f"{section.address}.computingUnits is {found:g}; it must be above 0 and at most {MAX_CORES}."
+        section.findings.error("A number is out of range.", detail, section.value_place("computingUnits"), section.address)
+        return 1.0
+    return found
+
+
+def _positive(section: Section, key: str, unit: str) -> float | None:
+    found = section.number(key, unit=unit)
+    if found is not None and found < 0:
+        detail = f"{section.address}.{key} is {found:g}; it cannot be below 0."
+        section.findings.error("A number is out of range.", detail, section.value_place(key), f"{section.address}.{key}")
+        return None
+    return found
+
+
+def _memory(section: Section, default: int) -> int:
+    node = section.take("memorySize")
+    if node is None:
+        detail = f"{section.address} has no 'memorySize'; {default} MB was assumed."
+        section.findings.warning("A number is missing.", detail, section.place, section.address)
+        return default
+    return read_megabytes(section, "memorySize", default)
+
+
+def read_megabytes(section: Section, key: str, default: int) -> int:
+    """Memory in MB; a text with a unit is turned into MB with a warning."""
+    node = section.take(key)
+    found = parse_megabytes(node.text) if isinstance(node, Scalar) else None
+    if found is None:
+        if node is not None:
+            section.wrong(key, "a memory size in MB")
+        return default
+    if not 0 < found <= MAX_MEMORY_MB:
+        detail = f"{section.address}.{key} is {found:g} MB; it must be above 0 and at most {MAX_MEMORY_MB}."
+        section.findings.error("A number is out of range.", detail, section.value_place(key), f"{section.address}.{key}")
+        return default
+    if isinstance(node, Scalar) and isinstance(node.value, str):
+        detail = f"{node.text!r} was taken for {found:g} MB."
+        section.findings.warning("A size has a unit.", detail, node.location, f"{section.address}.{key}")
+    return max(1, int(found))
+
+
+def _storage(section: Section) -> float:
+    node = section.take("storageSize")
+    if node is None:
+        return 0.0
+    found = parse_gigabytes(node.text) if isinstance(node, Scalar) else None
+    if found is None:
+        section.wrong("storageSize", "a storage size in GB")
+        return 0.0
+    if isinstance(node, Scalar) and isinstance(node.value, str):
+        detail = f"{node.text!r} was taken for {found:g} GB."
+        section.findings.warning("A size has a unit.", detail, node.location, f"{section.address}.storageSize")
+    return found
+
+
+def _flag(section: Section, key: str) -> bool:
+    """A boolean; the word ``string``, which templates leave behind, counts as false."""
+    node = section.take(key)
+    if isinstance(node, Scalar) and node.text.strip().casefold() in ("string", *_NOTHING):
+        if node.text.strip().casefold() == "string":
+            detail = f"{section.address}.{key} holds the word {node.text!r}, left over from a form; false was assumed."
+            section.findings.warning("A boolean was never filled in.", detail, node.location, f"{section.address}.{key}")
+        return False
+    return section.boolean(key)
+
+
+def _text_or_nothing(section: Section, key: str) -> str:
+    text = section.text(key).strip()
+    return "" if text.casefold() in _NOTHING else text
