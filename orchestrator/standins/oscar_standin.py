@@ -15,7 +15,7 @@ Usage: oscar_standin.py [--config /etc/oscar-standin/config.json]
 
 # The standard library marks overriding methods only since Python 3.12.
 # The names that the standard library's server calls, paths that exist in another root, documents of any shape:
-# ruff: noqa: A002, ANN401, N815, PTH115, PTH119, PTH120, S104, S108
+# ruff: noqa: A002, N815, PTH115, PTH119, PTH120, S104, S108
 # mypy: disable-error-code="explicit-override"
 from __future__ import annotations
 
@@ -840,7 +840,7 @@ class Jobs:
     def submit(self, event: Event) -> None:
         """Put an event in the spool and the queue."""
         write_durably(self._spool / f"{event.id}.json", json.dumps(vars(event)).encode())
-        self._note(event, "Pending", "")
+        self._note(event, "Pending", f"input: {event.bucket}/{event.key}")
         self._queue.put(event)
 
     def invoke(self, service: str, body: bytes) -> str:
@@ -913,7 +913,7 @@ class Jobs:
 
     def _handle(self, event: Event) -> None:
         spooled = self._spool / f"{event.id}.json"
-        report: list[str] = []
+        report = [f"input: {event.bucket}/{event.key}" if event.bucket else "input: a call"]
         for attempt in range(1, self._config.event_attempts + 1):
             if not spooled.exists():
                 return

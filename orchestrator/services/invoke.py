@@ -1,0 +1,279 @@
+"""Puts a file in at a component and brings back what comes out at the end of the pipeline."""
+
+from __future__ import annotations
+
+import re
+import secrets as random_secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.clients.object_store import ObjectStore, open_store
+from orchestrator.clients.oscar import OscarRefusedError, OscarUnreachableError
+from orchestrator.errors import OperationError, UsageError
+from orchestrator.executors.oscar_service import OscarHost
+from orchestrator.state.model import InstanceRecord, State
+from orchestrator.state.secrets import SecretStore
+
+_LARGEST_FILE = 64 * 1024 * 1024
+_POLL = 0.5
+_LOOK_AT_JOBS_EVERY = 4
+_LOG_LINES = 15
+_ENDED = ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A registered service: its record, its host, and the bucket paths it reads and writes."""
+
+    name: str
+    component: str
+    record: InstanceRecord
+    host: OscarHost
+    input_path: str
+    output_path: str
+
+
+def invoke(
+    state: State,
+    secrets: SecretStore,
+    component: str,
+    file: Path,
+    out: Path,
+    timeout: float = 120.0,
+    progress: Callable[[str], None] = lambda _line: None,
+) -> list[Path]:
+    """Send a file through the pipeline, from one component on.
+
+    Args:
+        state: State of an applied deployment.
+        secrets: Its secret values.
+        component: Where the file goes in.
+        file: What goes in; its name is kept behind a token that tells this call from others.
+        out: Where the result goes: a file, or a folder if it is one, ends in ``/``, or there are several results.
+        timeout: Seconds to wait for the results.
+        progress: Called with a short line when something worth showing happens.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        UsageError: If there is no such component or file.
+        OperationError: If a service failed or no result came in time; carries the end of the services' logs.
+        RemoteError: If a store or an OSCAR does not answer.
+    """
+    start = _service(_record_of(state, component), state, secrets)
+    content = _read(file)
+    services = [_service(record, state, secrets) for record in _downstream(start.record, state)]
+    token = f"invoke-{random_secrets.token_hex(4)}-"
+    call = _Call(token, services, {s.name: s for s in services if not _targets(s.record, "connects_to")})
+    with ExitStack() as stack:
+        stores = {s.name: stack.enter_context(_open(s.host)) for s in [start, *call.sinks.values()]}
+        bucket, folder = _split(start.input_path)
+        key = f"{folder}{token}{_safe_name(file)}"
+        progress(f"putting {file.name} in at {start.component}")
+        before = call.job_names()
+        stores[start.name].put(bucket, key, content)
+        found = _await_results(call, stores, before, time.monotonic() + timeout, timeout)
+        progress(f"{sum(len(keys) for keys in found.values())} results after the last component")
+        return _bring(call, stores, found, out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call: its token, the services it passes, and those at whose end results are expected."""
+
+    token: str
+    services: Sequence[Service]
+    sinks: Mapping[str, Service]
+
+    def job_names(self) -> dict[str, set[str]]:
+        """Jobs that every service remembers; none for one that does not tell."""
+        return {service.name: set(_jobs(service)) for service in self.services}
+
+    def logs(self, before: Mapping[str, set[str]]) -> Iterator[tuple[Service, str, str]]:
+        """Service, status and log of every job that began since ``before`` and names the token."""
+        for service in self.services:
+            for job, status in _jobs(service).items():
+                if job not in before.get(service.name, set()):
+                    log = service.host.client.read_log(service.name, job)
+                    if self.token in log:
+                        yield service, status, log
+
+
+def _await_results(
+    call: _Call, stores: Mapping[str, ObjectStore], before: Mapping[str, set[str]], deadline: float, timeout: float
+) -> dict[str, list[str]]:
+    """Keys of the results at every sink, once all are there and no more are coming."""
+    found: dict[str, list[str]] = {}
+    turn = 0
+    while time.monotonic() < deadline:
+        time.sleep(_POLL)
+        turn += 1
+        seen = {name: _results(service, stores[name], call.token) for name, service in call.sinks.items()}
+        # A component may leave several files: two equal looks and no job under way say that these are all.
+        settled = all(seen.values()) and seen == found
+        found = seen
+        if settled and not _busy(call, before):
+            return found
+        if turn % _LOOK_AT_JOBS_EVERY == 0:
+            _stop_if_failed(call, before)
+    missing = ", ".join(call.sinks[name].component for name, keys in found.items() if not keys) or "every component"
+    raise OperationError(
+        "No result came in time.",
+        detail=f"Nothing came out of {missing} within {timeout:g} s.\n{_told(call, before)}".rstrip(),
+        resolution="Look at the machines with `deploy status`, or wait longer with --timeout.",
+    )
+
+
+def _stop_if_failed(call: _Call, before: Mapping[str, set[str]]) -> None:
+    try:
+        for service, status, log in call.logs(before):
+            if status == "Failed":
+                raise OperationError(
+                    "A component failed.",
+                    detail=f"{service.component} failed on {service.host.name}. The end of its log:\n{_tail(log)}",
+                    resolution="Mend the component, apply again, and repeat.",
+                )
+    except (OscarUnreachableError, OscarRefusedError):
+        return
+
+
+def _busy(call: _Call, before: Mapping[str, set[str]]) -> bool:
+    """Whether a job at the end of the pipeline is still under way; one that names another call does not count."""
+    for service in call.sinks.values():
+        for job, status in _jobs(service).items():
+            if job not in before.get(service.name, set()) and status not in _ENDED:
+                try:
+                    log = service.host.client.read_log(service.name, job)
+                except (OscarUnreachableError, OscarRefusedError):
+                    return False
+                if call.token in log:
+                    return True
+    return False
+
+
+def _told(call: _Call, before: Mapping[str, set[str]]) -> str:
+    """What the services' logs say of this call, for the message of a failure."""
+    try:
+        parts = [f"{s.component} on {s.host.name} ({status}):\n{_tail(log)}" for s, status, log in call.logs(before)]
+    except (OscarUnreachableError, OscarRefusedError) as error:
+        return f"The logs cannot be read: {error.detail}"
+    return "\n".join(parts) or "No service says that it saw the file."
+
+
+def _jobs(service: Service) -> dict[str, str]:
+    try:
+        jobs = service.host.client.read_jobs(service.name)
+    except (OscarUnreachableError, OscarRefusedError):
+        return {}
+    return {name: str(job.get("status", "")) for name, job in jobs.items()}
+
+
+def _results(service: Service, store: ObjectStore, token: str) -> list[str]:
+    bucket, folder = _split(service.output_path)
+    return sorted(key for key in store.list(bucket, folder + token))
+
+
+def _bring(call: _Call, stores: Mapping[str, ObjectStore], found: Mapping[str, Sequence[str]], out: Path) -> list[Path]:
+    places = [(name, key) for name, keys in found.items() for key in keys]
+    as_folder = len(places) > 1 or out.is_dir() or str(out).endswith("/")
+    if as_folder and out.is_file():
+        raise UsageError(
+            "The results need a folder.", detail=f"There are {len(places)} results, and {out} is a file. Name a folder."
+        )
+    (out if as_folder else out.parent).mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    for name, key in places:
+        content = stores[name].get(_split(call.sinks[name].output_path)[0], key)
+        plain = key.rsplit("/", 1)[-1].replace(call.token, "", 1) or "result"
+        target = out / plain if as_folder else out
+        if target in written:
+            target = out / f"{call.sinks[name].component}-{plain}"
+        target.write_bytes(content)
+        written.append(target)
+    return written
+
+
+def _read(file: Path) -> bytes:
+    if not file.is_file():
+        raise UsageError("There is no such file.", detail=f"{file} is not there, or is no file.")
+    if file.stat().st_size > _LARGEST_FILE:
+        raise UsageError("The file is too large.", detail=f"{file} has more than {_LARGEST_FILE // 1024**2} MiB.")
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UsageError("The file cannot be read.", detail=str(error)) from error
+
+
+def _record_of(state: State, component: str) -> InstanceRecord:
+    services = {str(r.inputs.get("properties.component", r.node)): r for r in _services(state)}
+    if component in services:
+        return services[component]
+    names = ", ".join(sorted(services)) or "none"
+    raise UsageError(
+        "There is no such component.",
+        detail=f"{state.deployment} has no service of a component {component!r}; has: {names}.",
+    )
+
+
+def _services(state: State) -> list[InstanceRecord]:
+    return [r for r in state.instances.values() if "properties.service" in r.inputs and "inputs" in r.attributes]
+
+
+def _downstream(start: InstanceRecord, state: State) -> list[InstanceRecord]:
+    """The service and all that take its results, directly or not, nearest first."""
+    found = {start.address: start}
+    waiting = [start]
+    while waiting:
+        for address in _targets(waiting.pop(0), "connects_to"):
+            record = state.instances.get(address)
+            if record is not None and address not in found:
+                found[address] = record
+                waiting.append(record)
+    return list(found.values())
+
+
+def _targets(record: InstanceRecord, requirement: str) -> list[str]:
+    targets = record.inputs.get(f"requirements.{requirement}")
+    return [str(t) for t in targets] if isinstance(targets, list) else []
+
+
+def _service(record: InstanceRecord, state: State, secrets: SecretStore) -> Service:
+    hosts = [state.instances[a] for a in _targets(record, "host") if a in state.instances]
+    if not hosts:
+        raise OperationError(
+            "A service has no OSCAR.",
+            detail=f"{record.address} is recorded, and what it runs on is not.",
+            resolution="Apply again.",
+        )
+    return Service(
+        name=str(record.inputs["properties.service"]),
+        component=str(record.inputs.get("properties.component", record.node)),
+        record=record,
+        host=OscarHost.of(hosts[0], secrets),
+        input_path=str(record.inputs.get("properties.input_path", "")),
+        output_path=str(record.inputs.get("properties.output_path", "")),
+    )
+
+
+def _open(host: OscarHost) -> AbstractContextManager[ObjectStore]:
+    return open_store(host.store_endpoint, host.access_key, host.secret_key, ca_cert=host.client.ca_cert)
+
+
+def _split(path: str) -> tuple[str, str]:
+    """Bucket, and folder with a slash at its end (or empty)."""
+    bucket, _, folder = path.strip("/").partition("/")
+    return bucket, f"{folder}/" if folder else ""
+
+
+def _safe_name(file: Path) -> str:
+    """The file's name without what scripts stumble over, cut to a length that every file system takes."""
+    stem = re.sub(r"[^\w.-]+", "_", file.stem)[:120]
+    return f"{stem}{re.sub(r'[^A-Za-z0-9.]+', '', file.suffix)[:20]}"
+
+
+def _tail(log: str) -> str:
+    return "\n".join(f"  {line}" for line in log.strip().splitlines()[-_LOG_LINES:])
