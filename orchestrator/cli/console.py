@@ -98,6 +98,11 @@ class Console:
             sys.stderr.flush()
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
+    def warn(self, warnings: Sequence[str]) -> None:
+        """Tell what was mended on the way."""
+        for text in warnings:
+            self.progress(f"Warning: {text}")
+
     def show_error(self, error: DeployError) -> None:
         """Tell what went wrong, where, and what to do."""
         _LOG.debug("failed", exc_info=error)

@@ -60,7 +60,7 @@ def _apply(
 ) -> int:
     plan = saved.plan
     console.log_to(opened.run_folder)
-    console.mask_with(opened.secrets.values)
+    options.introduce(opened, console)
     show = console.progress if args.json else console.result
     show(human.render_plan(plan, topology))
     obstacles = check_plan(plan)

@@ -13,6 +13,7 @@ from orchestrator.planning.planner import plan_destroy
 from orchestrator.services.apply import open_providers
 from orchestrator.services.deployment import open_for_working
 from orchestrator.services.destroy import destroy, was_destroyed
+from orchestrator.state.folders import find_deployment
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,13 +27,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.name and was_destroyed(args.name):
         console.result(f"{args.name} was destroyed before: nothing is left.")
         return 0
-    name = options.deployment_name(args.name)
+    name = find_deployment(args.name)
     with interruptible(console) as cancel, open_for_working(name, console.command_line, cancel) as opened:
         if opened.state is None:
             console.result(f"{name}: nothing is left.")
             return 0
         console.log_to(opened.run_folder)
-        console.mask_with(opened.secrets.values)
+        options.introduce(opened, console)
         plan = plan_destroy(opened.state)
         console.result(human.render_plan(plan, None))
         if not options.approve(args, console, "\nRemove all of this?"):

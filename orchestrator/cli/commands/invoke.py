@@ -8,7 +8,6 @@ from pathlib import Path
 from orchestrator.cli.commands import options
 from orchestrator.cli.console import Console
 from orchestrator.errors import UsageError
-from orchestrator.services.deployment import open_for_reading
 from orchestrator.services.invoke import invoke
 
 
@@ -29,8 +28,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if len(args.targets) not in (2, 3):
         raise UsageError("Wrong number of arguments.", detail="deploy invoke takes [NAME] COMPONENT FILE -o OUT.")
     component, file = args.targets[-2:]
-    opened = open_for_reading(options.deployment_name(args.targets[0] if len(args.targets) == 3 else None))
-    console.mask_with(opened.secrets.values)
+    opened = options.open_named(args.targets[0] if len(args.targets) == 3 else None, console)
     if opened.state is None:
         raise UsageError("There is nothing to invoke.", detail=f"{opened.name} has not been applied.")
     for path in invoke(

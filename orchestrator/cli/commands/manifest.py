@@ -7,7 +7,6 @@ import argparse
 from orchestrator.cli.commands import options
 from orchestrator.cli.console import Console
 from orchestrator.manifest.render import FORMATS, render_manifest
-from orchestrator.services.deployment import open_for_reading
 from orchestrator.services.manifest import read_manifest
 
 
@@ -19,6 +18,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Print it."""
-    manifest = read_manifest(open_for_reading(options.deployment_name(args.name)))
+    manifest = read_manifest(options.open_named(args.name, console))
     console.result(render_manifest(manifest, args.format))
     return 0

@@ -9,6 +9,7 @@ from orchestrator.cli.console import Console
 from orchestrator.cli.views import human
 from orchestrator.diagnostics import has_errors
 from orchestrator.errors import InvalidInputError, UsageError
+from orchestrator.services.deployment import OpenDeployment, open_for_reading
 from orchestrator.services.load import LoadedTopology, load_topology
 from orchestrator.services.prepare import Target
 from orchestrator.state.folders import find_deployment
@@ -100,6 +101,14 @@ def approve(args: argparse.Namespace, console: Console, question: str) -> bool:
     return console.ask(question)
 
 
-def deployment_name(name: str | None) -> str:
-    """The deployment that is meant."""
-    return find_deployment(name)
+def open_named(name: str | None, console: Console) -> OpenDeployment:
+    """The deployment that is meant, to look at; from here on its secrets are masked in everything that goes out."""
+    opened = open_for_reading(find_deployment(name))
+    introduce(opened, console)
+    return opened
+
+
+def introduce(opened: OpenDeployment, console: Console) -> None:
+    """Let the console know whose secrets to mask, and tell what was mended while the state was read."""
+    console.mask_with(opened.secrets.values)
+    console.warn(opened.session.warnings)

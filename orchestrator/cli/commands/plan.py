@@ -31,6 +31,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     target = options.target(args, loaded)
     wanted, findings = want(target)
     opened = open_for_reading(target.deployment)
+    options.introduce(opened, console)
     plan = prepare(target, opened, wanted, args.replace)
     if args.out:
         saved = SavedPlan(plan, loaded.template_text, target.options, str(loaded.application_root))

@@ -7,7 +7,6 @@ import os
 
 from orchestrator.cli.commands import options
 from orchestrator.cli.console import Console
-from orchestrator.services.deployment import open_for_reading
 from orchestrator.services.shell import shell_command
 
 
@@ -23,7 +22,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Become the ssh client."""
     names, command = _split(console.arguments, args.targets)
     node = names[-1]
-    opened = open_for_reading(options.deployment_name(names[0] if len(names) > 1 else None))
+    opened = options.open_named(names[0] if len(names) > 1 else None, console)
     argv = shell_command(opened, node, command)
     os.execvp(argv[0], argv)  # noqa: S606 - no shell is wanted: the arguments go to ssh as they are
 

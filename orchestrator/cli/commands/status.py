@@ -7,7 +7,6 @@ import argparse
 from orchestrator.cli.commands import options
 from orchestrator.cli.console import Console
 from orchestrator.cli.views import human, machine
-from orchestrator.services.deployment import open_for_reading
 from orchestrator.services.status import read_status
 
 
@@ -20,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Print the table."""
-    opened = open_for_reading(options.deployment_name(args.name))
+    opened = options.open_named(args.name, console)
     statuses = read_status(opened)
     text = machine.render_status(opened.name, statuses) if args.json else human.render_status(opened.name, statuses)
     console.result(text)
