@@ -78,8 +78,8 @@ class HostKeyError(RemoteError):
     def __init__(self, target: SshTarget, shown: str) -> None:
         super().__init__(
             "A machine shows another host key than expected.",
-            detail=f"{target.login} is pinned to {_shorten(target.host_key)} but shows {_shorten(shown)}: another machine "
-            "answers at this address, or it was installed anew.",
+            detail=f"{target.login} is pinned to {_shorten(target.host_key)} but shows {_shorten(shown)}: another "
+            "machine answers at this address, or it was installed anew.",
             resolution="Find out which of the two it is before you go on; the connection was refused.",
         )
 

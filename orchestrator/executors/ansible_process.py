@@ -1,0 +1,172 @@
+"""Runs one play in a process of its own: takes a job as JSON on standard input, gives events as JSON lines back."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from orchestrator.remote.ssh import openssh_options
+
+_MESSAGE_LIMIT = 4000
+_FORKS = 20
+_SHORTEST_SECRET = 4
+
+
+def main() -> int:
+    """Run the job; exit code 0 if the play succeeded."""
+    job = json.load(sys.stdin)
+    stopped: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        stopped.append(number)
+
+    # A terminal's Ctrl-C does not come here, because this process leads a session of its own.
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGHUP, stop)
+    folder = _private_folder()
+    try:
+        return _run(job, folder, stopped)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _private_folder() -> Path:
+    # Short, because sockets in it have long names; in memory where that can be had, because secrets pass through it.
+    memory = Path("/dev/shm")  # noqa: S108
+    parent = memory if os.access(memory, os.W_OK) else None
+    return Path(tempfile.mkdtemp(prefix="deploy-", dir=parent))
+
+
+def _run(job: Mapping[str, Any], folder: Path, stopped: list[int]) -> int:
+    import ansible_runner  # noqa: PLC0415 - takes long; the tests of the other functions need not wait for it
+
+    inventory = folder / "inventory.yaml"
+    inventory.write_text(job["inventory"], encoding="utf-8")
+    known_hosts = folder / "known_hosts"
+    known_hosts.write_text(job["known_hosts"], encoding="utf-8")
+    events = EventFilter(Path(job["log_file"]), tuple(job["secrets"]))
+    os.umask(0o077)
+    runner = ansible_runner.run(
+        private_data_dir=str(folder),
+        playbook=job["playbook"],
+        inventory=str(inventory),
+        extravars=job["variables"],
+        envvars=environment(folder, known_hosts, job["config_file"]),
+        event_handler=events.handle,
+        cancel_callback=lambda: bool(stopped),
+        timeout=job["timeout"],
+        quiet=True,
+        # ansible-runner would keep standard output and every event below the folder of artifacts, which goes away.
+        settings={"suppress_env_files": False},
+    )
+    events.close(runner.status, runner.rc)
+    return 0 if runner.status == "successful" else 1
+
+
+def environment(folder: Path, known_hosts: Path, config_file: str) -> dict[str, str]:
+    """Ansible's settings as environment variables; nothing of the user's own configuration counts."""
+    options = openssh_options(known_hosts)
+    control = ["-o", "ControlMaster=auto", "-o", "ControlPersist=20s"]
+    return {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "LC_ALL": "C.UTF-8",
+        "ANSIBLE_CONFIG": config_file,
+        "ANSIBLE_HOME": str(folder / "home"),
+        "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
+        "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"),
+        "ANSIBLE_COLLECTIONS_SCAN_SYS_PATH": "False",
+        "ANSIBLE_FORKS": str(_FORKS),
+        "ANSIBLE_GATHERING": "explicit",
+        "ANSIBLE_CACHE_PLUGIN": "memory",
+        "ANSIBLE_HOST_KEY_CHECKING": "True",
+        "ANSIBLE_PIPELINING": "True",
+        "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
+        "ANSIBLE_RETRY_FILES_ENABLED": "False",
+        "ANSIBLE_TIMEOUT": "10",
+        "ANSIBLE_SSH_RETRIES": "2",
+        "ANSIBLE_SSH_ARGS": " ".join([*control, *options]),
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(folder / "cp"),
+        "ANSIBLE_NOCOLOR": "True",
+    }
+
+
+class EventFilter:
+    """Turns ansible-runner's events into the few lines that the parent needs, and keeps a log without secrets.
+
+    Args:
+        log_file: Where Ansible's own output goes.
+        secrets: Values to mask wherever they turn up.
+    """
+
+    def __init__(self, log_file: Path, secrets: tuple[str, ...]) -> None:
+        self._secrets = tuple(sorted((s for s in secrets if len(s) >= _SHORTEST_SECRET), key=len, reverse=True))
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._log = os.fdopen(descriptor, "a", encoding="utf-8")
+
+    def handle(self, event: Mapping[str, Any]) -> bool:
+        """Take one event; ``False`` tells ansible-runner not to keep it in a file."""
+        text = event.get("stdout") or ""
+        if text:
+            self._log.write(self._mask(text) + "\n")
+            self._log.flush()
+        details = event.get("event_data") or {}
+        kind = event.get("event", "")
+        if kind == "playbook_on_task_start":
+            self._send({"kind": "task", "task": details.get("task", "")})
+        elif kind in {"runner_on_failed", "runner_on_unreachable"} and not details.get("ignore_errors"):
+            self._send(failure(kind, details))
+        elif kind == "playbook_on_stats":
+            changed = sum((details.get("changed") or {}).values())
+            results = (details.get("artifact_data") or {}).get("attributes") or {}
+            self._send({"kind": "stats", "changed": changed, "attributes": results})
+        elif kind in {"verbose", "error", "system_warning"} and text:
+            self._send({"kind": "line", "text": text})
+        return False
+
+    def close(self, status: str, code: int) -> None:
+        """Say how it ended."""
+        self._send({"kind": "end", "status": status, "code": code})
+        self._log.close()
+
+    def _send(self, value: Mapping[str, Any]) -> None:
+        # Whoever started this may be gone; the play goes on to its end all the same, holding the lock.
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            print(self._mask(json.dumps(value)), flush=True)  # noqa: T201 - the pipe to the parent
+
+    def _mask(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "********").replace(json.dumps(secret)[1:-1], "********")
+        return text
+
+
+def failure(kind: str, details: Mapping[str, Any]) -> dict[str, Any]:
+    """What failed, from the data of a failed or unreachable host."""
+    result = details.get("res") or {}
+    parts = [_text(result.get("msg")), _text(result.get("stderr")), _text(result.get("module_stderr"))]
+    if not any(parts):
+        parts.append(_text(result.get("stdout")))
+    message = "\n".join(dict.fromkeys(part for part in parts if part))
+    return {
+        "kind": "unreachable" if kind == "runner_on_unreachable" else "failed",
+        "host": details.get("host", ""),
+        "task": details.get("task", ""),
+        "message": message[-_MESSAGE_LIMIT:],
+    }
+
+
+def _text(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else json.dumps(value) if value else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""What a play gets: the machines it runs over, found by following who is hosted on whom, and its resolved inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.errors import OperationError
+from orchestrator.executors.base import OperationRequest
+from orchestrator.resources import data_path, standin_path
+from orchestrator.state.model import InstanceRecord
+from orchestrator.state.secrets import PREFIX
+from orchestrator.topology.model import Value
+
+_HOSTING = ("host", "machine")
+"""Requirements that say where something runs; the others connect or provide, and lead to machines of others."""
+
+_RESOURCE = "resource:"
+_STANDINS = "standins/"
+
+
+def find_machines(request: OperationRequest) -> tuple[InstanceRecord, ...]:
+    """Records of the machines under the instance, in the order of the requirements, each once."""
+    found: dict[str, InstanceRecord] = {}
+    seen: set[str] = set()
+
+    def visit(address: str) -> None:
+        if address in seen:
+            return
+        seen.add(address)
+        record = request.known.get(address)
+        if record is not None and "host" in record.attributes and "host_key" in record.attributes:
+            found[address] = record
+            return
+        for target in _hosts(request, address):
+            visit(target)
+
+    for target in _hosts(request, request.instance.address):
+        visit(target)
+    return tuple(found.values())
+
+
+def _hosts(request: OperationRequest, address: str) -> tuple[str, ...]:
+    instance = request.instance if address == request.instance.address else request.desired.get(address)
+    record = request.known.get(address)
+    if instance is not None and instance.requirements:
+        return tuple(a for name in _HOSTING for a in instance.requirements.get(name, ()))
+    if record is None:
+        return ()
+    listed = [record.inputs.get(f"requirements.{name}") for name in _HOSTING]
+    targets = tuple(str(a) for entry in listed if isinstance(entry, list) for a in entry)
+    return targets or record.dependencies
+
+
+class InputResolver:
+    """Replaces what waits for run time in operation inputs; remembers the secret values it gave out."""
+
+    def __init__(self, request: OperationRequest) -> None:
+        self._request = request
+        self.secrets: list[str] = []
+
+    def resolve(self, value: Value) -> Value:
+        """``value`` with secrets, shipped files and attributes in place of their references."""
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, list):
+            return [self.resolve(item) for item in value]
+        if isinstance(value, dict):
+            if set(value) == {"get_attribute"}:
+                return self._attribute(value["get_attribute"])
+            return {key: self.resolve(item) for key, item in value.items()}
+        return value
+
+    def resolve_all(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Every value of a mapping resolved."""
+        return {name: self.resolve(value) for name, value in values.items()}
+
+    def _text(self, value: str) -> str:
+        if value.startswith(PREFIX):
+            secret = self._request.secrets.get_or_create(value.removeprefix(PREFIX))
+            self.secrets.append(secret)
+            return secret
+        if value.startswith(_RESOURCE):
+            path = value.removeprefix(_RESOURCE)
+            if path.startswith(_STANDINS):
+                return str(standin_path(path.removeprefix(_STANDINS)))
+            return str(data_path(*path.split("/")))
+        return value
+
+    def _attribute(self, arguments: Value) -> Value:
+        if not (isinstance(arguments, list) and len(arguments) == 2 and all(isinstance(a, str) for a in arguments)):
+            raise self._unresolved(arguments)
+        node, name = str(arguments[0]), str(arguments[1])
+        if node == "SELF":
+            node = self._request.instance.address
+        records = [r for r in self._request.known.values() if node in {r.address, r.node}]
+        values = [r.attributes[name] for r in records if name in r.attributes]
+        if not values:
+            raise self._unresolved(arguments)
+        return values[0] if len(values) == 1 else values
+
+    def _unresolved(self, arguments: Value) -> OperationError:
+        return OperationError(
+            "An input of an operation is not known.",
+            detail=f"{self._request.instance.address}: the {self._request.operation} operation needs get_attribute "
+            f"{arguments}, but no node instance has such an attribute.",
+            resolution="Correct the input in the node type or profile, or see why that node has no such attribute.",
+        )
