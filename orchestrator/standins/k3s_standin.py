@@ -998,10 +998,12 @@ def kubectl(arguments: list[str]) -> int:
     parser.add_argument("-o", "--output", default="", choices=["", "json", "wide", "name"])
     parser.add_argument("--raw", default="")
     parser.add_argument("--no-headers", action="store_true")
-    parser.add_argument("--ignore-not-found", nargs="?", const="true", default="false")
-    parser.add_argument("--wait", default="true")
+    parser.add_argument("--ignore-not-found", action="store_true")
+    parser.add_argument("--wait", action="store_true")
     parser.add_argument("--request-timeout", default="")
-    asked = parser.parse_args(arguments)
+    switches = [re.sub(r"^(--(?:ignore-not-found|wait))=true$", r"\1", word) for word in arguments]
+    kept = [word for word in switches if not re.fullmatch(r"--(?:ignore-not-found|wait)=false", word)]
+    asked = parser.parse_intermixed_args(kept)
     aliases = {"node": "nodes", "no": "nodes", "secret": "secrets", "namespace": "namespaces", "ns": "namespaces"}
     kind = aliases.get(asked.kind, asked.kind)
     base = "/api/v1" if kind in {"nodes", "namespaces"} else f"/api/v1/namespaces/{asked.namespace}"
@@ -1009,7 +1011,7 @@ def kubectl(arguments: list[str]) -> int:
     try:
         for path in paths:
             code, text = api_call("DELETE" if asked.verb == "delete" else "GET", path)
-            if code == 404 and asked.ignore_not_found == "true":
+            if code == 404 and asked.ignore_not_found:
                 continue
             if code >= 400:
                 reason = json.loads(text)
