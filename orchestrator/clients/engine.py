@@ -112,8 +112,12 @@ def translated_errors(action: str) -> Iterator[None]:
             "The container engine refused.",
             detail=f"While {action}, the engine answered: {error.explanation or error}.",
         ) from error
-    except docker.errors.ImageNotFound as error:
-        raise ProviderError("An image is missing.", detail=f"While {action}: {error}.") from error
+    except docker.errors.InvalidVersion as error:
+        raise ProviderError(
+            "The container engine is too old.",
+            detail=f"While {action}: {error}.",
+            resolution="Use Docker 20.10 or newer.",
+        ) from error
     except (
         docker.errors.DockerException,
         requests.exceptions.RequestException,

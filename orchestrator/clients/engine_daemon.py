@@ -78,7 +78,7 @@ class OwnEngine:
                 if process.poll() is not None:
                     raise self._failed(f"`dockerd` ended at once with status {process.returncode}")
                 if time.monotonic() > deadline:
-                    process.terminate()
+                    _end(process)
                     raise self._failed(f"`dockerd` did not answer within {START_TIMEOUT:.0f} s")
                 time.sleep(0.1)
             # It outlives this process on purpose; without this, Python warns that a child was forgotten.
@@ -111,7 +111,7 @@ class OwnEngine:
             arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
             return None
-        return pid if self.address.encode() in arguments else None
+        return pid if f"--host={self.address}".encode() in arguments else None
 
     def log_tail(self, lines: int = 15) -> str:
         """The end of its log."""
@@ -185,6 +185,16 @@ class OwnEngine:
                         raise self._failed("Another process holds the engine's lock for too long") from None
                     time.sleep(0.1)
             yield
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a child that did not come up, gently first."""
+    process.terminate()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(timeout=10)
 
 
 def _reap(pid: int) -> None:
