@@ -1483,7 +1483,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, lambda *_: done.set())
     jobs.start()
     for server in servers:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     LOG.info(
         "answering on %s (OSCAR) and %s (store); scripts run by %s", config.port, config.store_port, jobs.isolation
     )
