@@ -34,6 +34,13 @@ def partition_of(component: str) -> tuple[str, str]:
     return (found["base"], found["partition"].replace("-", "_")) if found else (component, "")
 
 
+def segment_order(component: str) -> tuple[str, int]:
+    """Sorts segments of a component by partition, then by the segment's number."""
+    _, partition = partition_of(component)
+    head, _, number = partition.rpartition("_")
+    return (head, int(number)) if number.isdigit() else (partition, 0)
+
+
 def resource_node(layer: int, resource: str) -> str:
     """Name of a resource's machines."""
     return f"layer{layer}-{sanitise(resource)}"

@@ -1,0 +1,39 @@
+"""Remembers which templates tosca-parser has accepted, since asking it takes longer than everything else together."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+
+def is_known_good(template: str, type_files: Sequence[Path]) -> bool:
+    """Whether this template with these types was accepted before, by the same version of tosca-parser."""
+    try:
+        return (_folder() / _key(template, type_files)).exists()
+    except OSError:
+        return False
+
+
+def remember_good(template: str, type_files: Sequence[Path]) -> None:
+    """Remember that it was accepted; where nothing can be written, nothing is remembered."""
+    with contextlib.suppress(OSError, RuntimeError):
+        folder = _folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _key(template, type_files)).touch()
+
+
+def _folder() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "continuum-deploy" / "accepted-templates"
+
+
+def _key(template: str, type_files: Sequence[Path]) -> str:
+    digest = hashlib.sha256(f"tosca-parser {version('tosca-parser')}\n".encode())
+    for path in type_files:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    digest.update(template.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
