@@ -1,0 +1,1 @@
+"""Production files and what goes with them: read with places, checked, compiled to a topology."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 from orchestrator.diagnostics import Diagnostic, Location
 from orchestrator.production.dag_order import find_cycle
@@ -61,11 +62,15 @@ def _check_names(resources: Iterable[Resource], layer: Layer, findings: Findings
             detail = f"{resource.name!r} has no letter or digit that a host name could be made of."
             findings.error("A name cannot be used.", detail, resource.place, resource.name)
         elif len(name) > MAX_RESOURCE:
-            detail = f"As a host name {resource.name!r} is {name!r}: {len(name)} characters, at most {MAX_RESOURCE} fit."
+            detail = (
+                f"As a host name {resource.name!r} is {name!r}: {len(name)} characters, at most {MAX_RESOURCE} fit."
+            )
             findings.error("A name is too long.", detail, resource.place, resource.name)
         elif name in taken:
             first = taken[name]
-            detail = f"On {layer.key}, {resource.name!r} and {first.name!r} (line {first.place.line}) are both {name!r}."
+            detail = (
+                f"On {layer.key}, {resource.name!r} and {first.name!r} (line {first.place.line}) are both {name!r}."
+            )
             findings.error("Two names become the same.", detail, resource.place, resource.name)
         taken.setdefault(name, resource)
 
@@ -73,7 +78,9 @@ def _check_names(resources: Iterable[Resource], layer: Layer, findings: Findings
 def _check_components(model: Production, findings: Findings) -> None:
     taken: dict[str, Component] = {}
     if not model.components:
-        findings.error("There are no components.", "System.Components holds no component that can be used.", model.place)
+        findings.error(
+            "There are no components.", "System.Components holds no component that can be used.", model.place
+        )
     for component in model.components.values():
         name = sanitise(component.name)
         if not name:
@@ -105,7 +112,9 @@ def _check_placement(component: Component, model: Production, findings: Findings
         )
         return
     if layer.type is LayerType.NATIVE_CLOUD_FUNCTION:
-        detail = f"Component {component.name!r} is on {layer.key} of type {layer.type}, which this version cannot deploy."
+        detail = (
+            f"Component {component.name!r} is on {layer.key} of type {layer.type}, which this version cannot deploy."
+        )
         findings.error("Cloud functions are not deployed yet.", detail, component.layer_place, component.name)
         return
     if resource.name != container.resource:
@@ -139,7 +148,9 @@ def _check_fit(component: Component, resource: Resource, findings: Findings) -> 
         )
         findings.error("A component fits on no node.", detail, container.place, component.name)
     if container.gpu and resource.gpus == 0:
-        detail = f"Component {component.name!r} has GPURequirement, and {resource.name!r} has no accelerator of type GPU."
+        detail = (
+            f"Component {component.name!r} has GPURequirement, and {resource.name!r} has no accelerator of type GPU."
+        )
         findings.error("A component needs a GPU.", detail, container.place, component.name)
 
 
@@ -155,7 +166,8 @@ def _check_dag(model: Production, findings: Findings) -> None:
             findings.error("The DAG has a cycle.", detail, edge.place, edge.source)
     for name, place in ends.items():
         if name not in model.components:
-            detail = f"The DAG has {name!r}, which the production file does not deploy.{did_you_mean(name, model.components)}"
+            hint = did_you_mean(name, model.components)
+            detail = f"The DAG has {name!r}, which the production file does not deploy.{hint}"
             findings.error("A component is missing.", detail, place, name)
     for component in model.components.values():
         if component.name not in ends:
@@ -176,14 +188,18 @@ def _check_constraints(model: Production, findings: Findings) -> None:
     for constraint in model.constraints:
         unknown = [name for name in constraint.components if name not in model.components]
         if unknown:
-            detail = f"{constraint.key} is about {', '.join(map(repr, unknown))}, which is not deployed; it is left out."
+            detail = (
+                f"{constraint.key} is about {', '.join(map(repr, unknown))}, which is not deployed; it is left out."
+            )
             hint = did_you_mean(unknown[0], model.components)
             findings.warning("No such component.", detail + hint, constraint.place, constraint.key)
             continue
-        steps = zip(constraint.components, constraint.components[1:], strict=False)
+        steps = pairwise(constraint.components)
         broken = next((step for step in steps if step not in edges), None) if constraint.is_global else None
         if broken:
-            detail = f"{constraint.key} is about a way from {broken[0]!r} to {broken[1]!r}, which the DAG does not have."
+            detail = (
+                f"{constraint.key} is about a way from {broken[0]!r} to {broken[1]!r}, which the DAG does not have."
+            )
             findings.error("No such way through the application.", detail, constraint.place, constraint.key)
 
 

@@ -134,7 +134,10 @@ class _Compiler:
             properties={
                 "cluster_name": machines.name,
                 "token": f"secret:{machines.name}-k3s-token",
-                "node_labels": {"continuum/layer": str(placed.layer.number), "continuum/resource": sanitise(placed.resource.name)},
+                "node_labels": {
+                    "continuum/layer": str(placed.layer.number),
+                    "continuum/resource": sanitise(placed.resource.name),
+                },
             },
             requirements=(Requirement("machine", machines.name, HOSTED_ON),),
         )
@@ -144,7 +147,11 @@ class _Compiler:
         properties: dict[str, Value] = {"resource": resource.name, "layer": layer.number}
         if resource.gpus:
             properties["num_gpus"] = resource.gpus
-        flags = (("sgx", resource.sgx), ("secure_boot", resource.secure_boot), ("measured_boot", resource.measured_boot))
+        flags = (
+            ("sgx", resource.sgx),
+            ("secure_boot", resource.secure_boot),
+            ("measured_boot", resource.measured_boot),
+        )
         properties.update({key: True for key, value in flags if value})
         if resource.storage_type:
             properties["storage_type"] = resource.storage_type
@@ -169,8 +176,10 @@ class _Compiler:
         hosts: list[Value] = []
         for physical in self.model.physical:
             if physical.layer == layer.number and physical.name.casefold() == resource.name.casefold():
-                for host in physical.hosts[: resource.total_nodes]:
-                    hosts.append({"host": host.address, "user": host.user, "key_file": host.key_file})
+                hosts.extend(
+                    {"host": host.address, "user": host.user, "key_file": host.key_file}
+                    for host in physical.hosts[: resource.total_nodes]
+                )
         return hosts
 
     def _platform(self, placed: _Placed, cluster: str, existing: bool) -> NodeTemplate:
@@ -202,7 +211,9 @@ class _Compiler:
         elif not component.container.image:
             detail = f"Component {component.name!r} has neither an image nor sources under {self.root / 'src'}."
             self.findings.error("A component has no image.", detail, component.container.place, component.name)
-        return NodeTemplate(f"image-{placed.service}", "continuum.nodes.ComponentImage", properties, artifacts=artifacts)
+        return NodeTemplate(
+            f"image-{placed.service}", "continuum.nodes.ComponentImage", properties, artifacts=artifacts
+        )
 
     def _digest(self, source: Path, component: Component) -> str:
         try:

@@ -29,23 +29,23 @@ def find_cycle(edges: Sequence[Edge]) -> tuple[Edge, ...]:
     for edge in edges:
         out.setdefault(edge.source, []).append(edge)
     done: set[str] = set()
-    for start in out:
+    for start, first in out.items():
         path: list[Edge] = []
         on_path = {start: 0}
-        stack = [iter(out[start])]
+        stack = [iter(first)]
         while stack and start not in done:
-            edge = next(stack[-1], None)
-            if edge is None:
+            step = next(stack[-1], None)
+            if step is None:
                 stack.pop()
                 left = path.pop().target if path else start
                 on_path.pop(left, None)
                 done.add(left)
-            elif edge.target in on_path:
-                return (*path[on_path[edge.target] :], edge)
-            elif edge.target not in done:
-                path.append(edge)
-                on_path[edge.target] = len(path)
-                stack.append(iter(out.get(edge.target, ())))
+            elif step.target in on_path:
+                return (*path[on_path[step.target] :], step)
+            elif step.target not in done:
+                path.append(step)
+                on_path[step.target] = len(path)
+                stack.append(iter(out.get(step.target, ())))
     return ()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from orchestrator.diagnostics import Diagnostic, Location, has_errors
@@ -104,7 +105,7 @@ def _dag(layout: Layout, components: dict[str, Component], findings: Findings) -
         return (_with_names_of(dag, components, findings), False) if dag else (None, False)
     names = tuple(components)
     places = {name: component.place for name, component in components.items()}
-    edges = tuple(Edge(a, b, 1.0, components[b].place) for a, b in zip(names, names[1:], strict=False))
+    edges = tuple(Edge(a, b, 1.0, components[b].place) for a, b in pairwise(names))
     if len(names) > 1:
         chain = " → ".join(names) if len(names) <= 10 else f"{names[0]} → … → {names[-1]} ({len(names)} components)"
         detail = (
@@ -122,7 +123,7 @@ def _with_names_of(dag: Dag, components: dict[str, Component], findings: Finding
     edges: dict[tuple[str, str], Edge] = {}
     for written, place in dag.components.items():
         segments = names.of(written, place)
-        for a, b in zip(segments, segments[1:], strict=False):
+        for a, b in pairwise(segments):
             edges[a, b] = Edge(a, b, 1.0, place)
     for edge in dag.edges:
         source, target = names.of(edge.source, edge.place)[-1], names.of(edge.target, edge.place)[0]

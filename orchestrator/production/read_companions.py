@@ -63,7 +63,8 @@ def _edges(system: Section) -> tuple[Edge, ...]:
             if not (isinstance(item, Sequence) and len(item.items) in (2, 3)):
                 system.findings.error("A dependency is not understood.", detail, item.location)
         elif (edge.source, edge.target) in seen:
-            detail = f"{edge.source} → {edge.target} was given in line {seen[edge.source, edge.target]}; this one is left out."
+            first = seen[edge.source, edge.target]
+            detail = f"{edge.source} → {edge.target} was given in line {first}; this one is left out."
             system.findings.warning("A dependency is given twice.", detail, edge.place)
         else:
             seen[edge.source, edge.target] = edge.place.line

@@ -24,7 +24,9 @@ def read_components(system: Section) -> dict[str, Component]:
         if component.name in found:
             first = found[component.name].place.line
             detail = f"The name {component.name!r} is taken by the component in line {first}."
-            section.findings.error("Two components have one name.", detail, section.value_place("name"), section.address)
+            section.findings.error(
+                "Two components have one name.", detail, section.value_place("name"), section.address
+            )
             continue
         found[component.name] = component
     return found
@@ -92,7 +94,9 @@ def _resource(section: Section) -> tuple[str, str]:
             continue
         if len(names) > 1:
             detail = f"{section.address}.{key} has {len(names)} resources. Choose one with selectedExecutionResource."
-            section.findings.error("A component has no resource yet.", detail, section.value_place(key), section.address)
+            section.findings.error(
+                "A component has no resource yet.", detail, section.value_place(key), section.address
+            )
             return "", key
         if key != _SELECTED[0]:
             detail = f"{key} with the only entry {names[0]!r} was taken for {_SELECTED[0]}."
@@ -104,7 +108,9 @@ def _resource(section: Section) -> tuple[str, str]:
 
 
 def _image(section: Section) -> str:
-    items = tuple(item for item in section.texts("image") if not item.is_null and item.text.strip().casefold() != "none")
+    items = tuple(
+        item for item in section.texts("image") if not item.is_null and item.text.strip().casefold() != "none"
+    )
     if len(items) > 1:
         detail = f"{section.address}.image is a list of {len(items)}; the first, {items[0].text!r}, is used."
         section.findings.warning("More than one image.", detail, items[0].location, section.address)

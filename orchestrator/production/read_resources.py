@@ -18,7 +18,14 @@ from orchestrator.topology.reading import Section, did_you_mean
 MAX_NODES = 1000
 MAX_CORES = 4096
 MAX_MEMORY_MB = 64 * 1024 * 1024
-_ARCHITECTURES = {"amd64": "amd64", "x86_64": "amd64", "x86-64": "amd64", "arm64": "arm64", "aarch64": "arm64", "armv8": "arm64"}
+_ARCHITECTURES = {
+    "amd64": "amd64",
+    "x86_64": "amd64",
+    "x86-64": "amd64",
+    "arm64": "arm64",
+    "aarch64": "arm64",
+    "armv8": "arm64",
+}
 _NOTHING = ("none", "null", "")
 _FUNCTION_KEYS = ("architecture", "region", "idleTime", "transitionCost")
 
@@ -146,13 +153,13 @@ def _architecture(section: Section) -> str:
 
 
 def _accelerators(key: str, section: Section) -> tuple[Accelerator, ...]:
-    found = tuple(
-        Accelerator(key, inner.text("type"), inner.text("architecture"), _count(inner, "computingUnits", 1, 0, 1024))
-        for _, inner in section.sections("processors")
-        if inner.finish(also=("name", "type", "architecture", "computingUnits", "internalMemory", "SGXFlag")) is None
-    )
+    found: list[Accelerator] = []
+    for _, inner in section.sections("processors"):
+        units = _count(inner, "computingUnits", 1, 0, 1024)
+        found.append(Accelerator(key, inner.text("type"), inner.text("architecture"), units))
+        inner.finish(also=("name", "internalMemory", "SGXFlag"))
     section.finish(also=("name",))
-    return found
+    return tuple(found)
 
 
 def _count(section: Section, key: str, default: int, least: int, most: int) -> int:
@@ -164,7 +171,9 @@ def _count(section: Section, key: str, default: int, least: int, most: int) -> i
         return default
     if not least <= found <= most:
         detail = f"{section.address}.{key} is {found}; it must be from {least} to {most}."
-        section.findings.error("A number is out of range.", detail, section.value_place(key), f"{section.address}.{key}")
+        section.findings.error(
+            "A number is out of range.", detail, section.value_place(key), f"{section.address}.{key}"
+        )
         return default
     return found
 
@@ -175,7 +184,9 @@ def _cores(section: Section) -> float:
         return 1.0
     if not 0 < found <= MAX_CORES:
         detail = f"{section.address}.computingUnits is {found:g}; it must be above 0 and at most {MAX_CORES}."
-        section.findings.error("A number is out of range.", detail, section.value_place("computingUnits"), section.address)
+        section.findings.error(
+            "A number is out of range.", detail, section.value_place("computingUnits"), section.address
+        )
         return 1.0
     return found
 
@@ -184,7 +195,9 @@ def _positive(section: Section, key: str, unit: str) -> float | None:
     found = section.number(key, unit=unit)
     if found is not None and found < 0:
         detail = f"{section.address}.{key} is {found:g}; it cannot be below 0."
-        section.findings.error("A number is out of range.", detail, section.value_place(key), f"{section.address}.{key}")
+        section.findings.error(
+            "A number is out of range.", detail, section.value_place(key), f"{section.address}.{key}"
+        )
         return None
     return found
 
@@ -208,7 +221,9 @@ def read_megabytes(section: Section, key: str, default: int) -> int:
         return default
     if not 0 < found <= MAX_MEMORY_MB:
         detail = f"{section.address}.{key} is {found:g} MB; it must be above 0 and at most {MAX_MEMORY_MB}."
-        section.findings.error("A number is out of range.", detail, section.value_place(key), f"{section.address}.{key}")
+        section.findings.error(
+            "A number is out of range.", detail, section.value_place(key), f"{section.address}.{key}"
+        )
         return default
     if isinstance(node, Scalar) and isinstance(node.value, str):
         detail = f"{node.text!r} was taken for {found:g} MB."
@@ -236,7 +251,9 @@ def _flag(section: Section, key: str) -> bool:
     if isinstance(node, Scalar) and node.text.strip().casefold() in ("string", *_NOTHING):
         if node.text.strip().casefold() == "string":
             detail = f"{section.address}.{key} holds the word {node.text!r}, left over from a form; false was assumed."
-            section.findings.warning("A boolean was never filled in.", detail, node.location, f"{section.address}.{key}")
+            section.findings.warning(
+                "A boolean was never filled in.", detail, node.location, f"{section.address}.{key}"
+            )
         return False
     return section.boolean(key)
 

@@ -118,7 +118,7 @@ def _check(topology: Topology, text: str, imports: tuple[str, ...], place: Place
     files = [data_path("tosca", "types", name) for name in imports]
     if is_known_good(text, files):
         return ()
-    from orchestrator.topology.second_opinion import ask_tosca_parser
+    from orchestrator.topology.second_opinion import ask_tosca_parser  # noqa: PLC0415 - takes longer than the rest
 
     found = ask_tosca_parser(text, {path.name: path.read_text(encoding="utf-8") for path in files}, place)
     if not found:

@@ -38,7 +38,9 @@ def render_template(topology: Topology, imports: Sequence[str] = (TYPES_FILE,)) 
         sections.append(_section("groups", groups))
     if topology.policies:
         policies = (_entry(p.name, p.type, "targets", p.targets, p.properties) for p in topology.policies.values())
-        sections.append(["  policies:", *(f"    - {line}" if line[0] != " " else f"      {line}" for p in policies for line in p)])
+        sections.append(
+            ["  policies:", *(f"    - {line}" if line[0] != " " else f"      {line}" for p in policies for line in p)]
+        )
     if topology.outputs:
         outputs = ([f"{_scalar(name)}:", *_pair("value", value, 1)] for name, value in topology.outputs.items())
         sections.append(_section("outputs", outputs))

@@ -67,7 +67,7 @@ class Scalar(_Placed):
     tag: str = ""
 
     @property
-    def value(self) -> None | bool | int | float | str:
+    def value(self) -> bool | int | float | str | None:
         """What YAML 1.1 takes the text for; a date stays text."""
         return _typed(self.text, self.tag or (implicit_tag(self.text) if self.plain else "str"))
 
@@ -117,18 +117,18 @@ class _StopError(Exception):
 
 
 def implicit_tag(text: str) -> str:
-    """What an unquoted text is in YAML 1.1: ``null``, ``bool``, ``int``, ``float``, ``merge``, ``timestamp`` or ``str``."""
+    """What an unquoted text is in YAML 1.1: ``null``, ``bool``, ``int``, ``float``, ``timestamp``, … or ``str``."""
     for tag, pattern in _RESOLVERS.get(text[:1], ()):
         if pattern.match(text):
             return str(tag).removeprefix(_STANDARD_TAG)
     return "str"
 
 
-def _typed(text: str, tag: str) -> None | bool | int | float | str:
+def _typed(text: str, tag: str) -> bool | int | float | str | None:
     if tag not in ("null", "bool", "int", "float"):
         return text
     try:
-        value = _CONSTRUCTOR.construct_object(yaml.ScalarNode(_STANDARD_TAG + tag, text))  # type: ignore[no-untyped-call]
+        value = _CONSTRUCTOR.construct_object(yaml.ScalarNode(_STANDARD_TAG + tag, text))
     except (ValueError, KeyError, OverflowError):
         return text
     return value if value is None or isinstance(value, (bool, int, float)) else text
@@ -197,7 +197,9 @@ def parse_document(text: str, file: str) -> Document:
     except _StopError as stop:
         return Document(file, text, None, (*composer.findings, stop.diagnostic))
     if root is None or (isinstance(root, Scalar) and root.is_null):
-        finding = error("The file is empty.", f"There is nothing in {file} but blanks or comments.", location=source.at(0, 0))
+        finding = error(
+            "The file is empty.", f"There is nothing in {file} but blanks or comments.", location=source.at(0, 0)
+        )
         return Document(file, text, None, (finding,))
     return Document(file, text, root, tuple(composer.findings))
 
@@ -225,7 +227,9 @@ class _Composer:
                 if isinstance(event, yaml.DocumentStartEvent):
                     documents += 1
                     if documents > 1:
-                        self._stop("The file holds more than one document.", "Only one is read. Remove the rest.", event)
+                        self._stop(
+                            "The file holds more than one document.", "Only one is read. Remove the rest.", event
+                        )
                 else:
                     self._take(event)
         except yaml.YAMLError as problem:
@@ -233,14 +237,13 @@ class _Composer:
         return self._root
 
     def _take(self, event: Any) -> None:
+        mark: Any = getattr(event, "start_mark", None)
         if isinstance(event, yaml.ScalarEvent):
-            mark = event.start_mark
             tag = self._tag(event)
             plain = bool(event.implicit[0]) and not tag
             self._add(Scalar(self.source, mark.line, mark.column, event.value, plain, tag), event)
         elif isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
             self._tag(event)
-            mark = event.start_mark
             kind = Mapping if isinstance(event, yaml.MappingStartEvent) else Sequence
             self._begin(kind(self.source, mark.line, mark.column), event)
         elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
@@ -311,7 +314,9 @@ class _Composer:
         if target is None:
             self._stop("An alias points to nothing.", f"There is no anchor &{event.anchor} before this place.", event)
         elif any(target is node for node in self._open):
-            self._stop("An alias contains itself.", f"*{event.anchor} stands inside &{event.anchor}, without end.", event)
+            self._stop(
+                "An alias contains itself.", f"*{event.anchor} stands inside &{event.anchor}, without end.", event
+            )
         else:
             if not isinstance(target, Scalar):
                 self._count(target.weight, event)
@@ -338,13 +343,15 @@ class _Composer:
         raise _StopError(error(summary, detail, location=self.source.at(mark.line, mark.column)))
 
     def _explain(self, problem: yaml.YAMLError) -> Diagnostic:
-        mark = getattr(problem, "problem_mark", None) or getattr(problem, "context_mark", None)
+        mark: Any = getattr(problem, "problem_mark", None) or getattr(problem, "context_mark", None)
         words = getattr(problem, "problem", None) or str(problem)
         context = getattr(problem, "context", None)
         detail = f"{words[:1].upper()}{words[1:]}" + (f", {context}" if context else "") + "."
         if "\\t" in detail or "'\t'" in detail or (mark and "\t" in self.source.at(mark.line, 0).text):
             detail += " YAML allows no tabs for indentation: use blanks."
-        return error("The file is not valid YAML.", detail, location=self.source.at(mark.line, mark.column) if mark else None)
+        return error(
+            "The file is not valid YAML.", detail, location=self.source.at(mark.line, mark.column) if mark else None
+        )
 
 
 def _events(text: str) -> Iterator[Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
 
-Value: TypeAlias = "None | bool | int | float | str | list[Value] | dict[str, Value]"
+Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 """What YAML can hold; TOSCA functions are one-key dicts such as ``{"get_property": [node, name]}``."""
 
 EMPTY: Mapping[str, Value] = MappingProxyType({})

@@ -127,7 +127,9 @@ class Section:
             return ""
         found = self.text(key).strip()
         if not found and isinstance(self.node.entries[key], Scalar):
-            self.findings.error("A value is empty.", f"{self.address}.{key} must be {wanted}.", self.value_place(key), self.address)
+            self.findings.error(
+                "A value is empty.", f"{self.address}.{key} must be {wanted}.", self.value_place(key), self.address
+            )
         return found
 
     def number(self, key: str, default: float | None = None, unit: str = "") -> float | None:
@@ -199,7 +201,9 @@ class Section:
             if found is not None:
                 yield name, found
             elif not self.has(name):
-                self.findings.warning("A key has no value.", f"{self.address}.{name} is left out.", self.key_place(name), self.address)
+                self.findings.warning(
+                    "A key has no value.", f"{self.address}.{name} is left out.", self.key_place(name), self.address
+                )
 
     def value(self, key: str) -> Value:
         """Whatever the key holds."""
@@ -236,6 +240,6 @@ def _number(node: Node) -> float | None:
             value = float(value)
         except ValueError:
             return None
-    if value is None or isinstance(value, bool) or value != value or abs(value) == float("inf"):
-        return None
-    return float(value) if abs(value) < 1e300 else None
+    if value is None or isinstance(value, bool) or not abs(value) < 1e300:
+        return None  # neither a number that is none nor an endless one is below the limit
+    return float(value)

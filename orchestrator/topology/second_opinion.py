@@ -26,8 +26,8 @@ def ask_tosca_parser(text: str, types: Mapping[str, str], places: Places = nowhe
         types: Import name to the text of that file of types.
         places: Where things are in the template.
     """
-    from toscaparser.common.exception import TOSCAException, ValidationError
-    from toscaparser.tosca_template import ToscaTemplate
+    from toscaparser.common.exception import TOSCAException, ValidationError  # noqa: PLC0415 - slow to import
+    from toscaparser.tosca_template import ToscaTemplate  # noqa: PLC0415 - slow to import
 
     template = _with_types(text, types)
     try:
@@ -65,7 +65,9 @@ def _diagnostic(message: str, places: Places) -> Diagnostic:
     if name:
         sections = ("node_templates", "groups", "policies")
         location = next((place for section in sections if (place := places((section, name.group(1))))), None)
-    return error("tosca-parser refuses the template.", message, address=name.group(1) if name else "", location=location)
+    return error(
+        "tosca-parser refuses the template.", message, address=name.group(1) if name else "", location=location
+    )
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def source_digest(folder: Path) -> str:
     for name, path in sorted(_entries(folder)):
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode):
-            kind, content = "link", os.fsencode(os.readlink(path))
+            kind, content = "link", os.fsencode(path.readlink())
         else:
             kind, content = ("executable" if mode & stat.S_IXUSR else "file"), path.read_bytes()
         entry = f"{kind}\0{name}\0{hashlib.sha256(content).hexdigest()}\n"

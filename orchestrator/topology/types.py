@@ -26,7 +26,7 @@ OSCAR_SERVICE = "continuum.nodes.OscarService"
 
 SECTIONS = ("node_types", "relationship_types", "capability_types", "artifact_types", "group_types", "policy_types")
 
-_SCALABLE = {"min_instances": {}, "max_instances": {}, "default_instances": {}}
+_SCALABLE: dict[str, dict[str, Any]] = {"min_instances": {}, "max_instances": {}, "default_instances": {}}
 _NORMATIVE: dict[str, dict[str, Any]] = {
     "tosca.nodes.Root": {"capabilities": {"feature": {"type": "tosca.capabilities.Node"}}},
     "tosca.nodes.Compute": {
@@ -140,7 +140,9 @@ class TypeCatalogue:
 
     def attributes(self, name: str) -> Mapping[str, PropertyDefinition]:
         """Attributes of a node type, inherited ones first."""
-        return {key: _definition(key, value) for key, value in self._inherited(name, "attributes", "node_types").items()}
+        return {
+            key: _definition(key, value) for key, value in self._inherited(name, "attributes", "node_types").items()
+        }
 
     def capabilities(self, name: str) -> Mapping[str, str]:
         """Capability name to capability type."""
@@ -208,7 +210,7 @@ def _operations(catalogue: TypeCatalogue, name: str) -> Mapping[str, TypeOperati
         if artifact is None:
             raise TypesError(
                 "An operation has no artifact.",
-                detail=f"Operation {operation} of {name} is implemented by {primary!r}, which is no artifact of the type.",
+                detail=f"Operation {operation} of {name} is implemented by {primary!r}, which the type does not have.",
                 resolution="Name an artifact of the type in its file under tosca/types.",
             )
         inputs = definition.get("inputs", {}) if isinstance(definition, dict) else {}
@@ -220,7 +222,7 @@ def _operations(catalogue: TypeCatalogue, name: str) -> Mapping[str, TypeOperati
 def _input_value(definition: Any) -> Value:
     """An input's value: of a definition its ``value`` or ``default``, else the value itself."""
     if isinstance(definition, dict) and "type" in definition:
-        return definition.get("value", definition.get("default"))  # type: ignore[no-any-return]
+        return definition.get("value", definition.get("default"))
     return definition  # type: ignore[no-any-return]
 
 

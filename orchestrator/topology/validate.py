@@ -11,7 +11,7 @@ from orchestrator.topology.functions import FunctionError, Scope, function_of, r
 from orchestrator.topology.model import NodeTemplate, Topology, Value
 from orchestrator.topology.property_check import type_problem
 from orchestrator.topology.reading import did_you_mean
-from orchestrator.topology.types import PropertyDefinition, TypeCatalogue, TypesError
+from orchestrator.topology.types import PropertyDefinition, RequirementDefinition, TypeCatalogue, TypesError
 
 Places: TypeAlias = Callable[[tuple[str, ...]], Location | None]
 """Gives the place for a path such as ``("node_templates", "a", "properties", "size")``."""
@@ -50,7 +50,9 @@ class _Checker:
     def node(self, node: NodeTemplate) -> None:
         here = ("node_templates", node.name)
         if not self.catalogue.has(node.type):
-            hint = did_you_mean(node.type, (n for n in self.catalogue.names("node_types") if n.startswith("continuum.")))
+            hint = did_you_mean(
+                node.type, (n for n in self.catalogue.names("node_types") if n.startswith("continuum."))
+            )
             self.report("No such type.", f"Node {node.name} has type {node.type!r}.{hint}", *here, "type")
             return
         try:
@@ -64,7 +66,9 @@ class _Checker:
             known = artifact.type.startswith("tosca.") or self.catalogue.has(artifact.type, "artifact_types")
             if not known:
                 hint = did_you_mean(artifact.type, self.catalogue.names("artifact_types"))
-                self.report("No such type.", f"Artifact {name} has type {artifact.type!r}.{hint}", *here, "artifacts", name)
+                self.report(
+                    "No such type.", f"Artifact {name} has type {artifact.type!r}.{hint}", *here, "artifacts", name
+                )
             if artifact.file.startswith("/") or ".." in Path(artifact.file).parts:
                 detail = f"{artifact.file!r} leads out of the template's folder; sources must lie inside it."
                 self.report("A file lies outside.", detail, *here, "artifacts", name, "file")
@@ -96,7 +100,9 @@ class _Checker:
         if not any(_functions(value)):
             return False
         if node is None:
-            self.report("A function has no place here.", "Functions stand in properties of nodes and in outputs.", *path)
+            self.report(
+                "A function has no place here.", "Functions stand in properties of nodes and in outputs.", *path
+            )
             return True
         try:
             self._attributes(resolve(value, Scope(self.topology, self.catalogue, node)), path)
@@ -139,15 +145,17 @@ class _Checker:
             target = self.topology.nodes.get(requirement.node)
             if definition is None:
                 hint = did_you_mean(requirement.name, known)
-                self.report("No such requirement.", f"Node {node.name} has a requirement {requirement.name!r}.{hint}", *here)
+                self.report(
+                    "No such requirement.", f"Node {node.name} has a requirement {requirement.name!r}.{hint}", *here
+                )
             elif target is None:
                 hint = did_you_mean(requirement.node, self.topology.nodes)
                 detail = f"Node {node.name} requires {requirement.node!r} as its {requirement.name}.{hint}"
                 self.report("A node that is required is not there.", detail, *here)
-            elif definition.node and self.catalogue.has(target.type):
-                if not self.catalogue.is_derived(target.type, definition.node):
-                    detail = f"{requirement.name} of {node.name} must be a {definition.node}; {target.name} is a {target.type}."
-                    self.report("A requirement points to the wrong type.", detail, *here)
+            elif not self._fits(target, definition):
+                wanted, found = definition.node, target.type
+                detail = f"{requirement.name} of {node.name} must be a {wanted}; {target.name} is a {found}."
+                self.report("A requirement points to the wrong type.", detail, *here)
             if requirement.relationship and not self._known_relationship(requirement.relationship):
                 hint = did_you_mean(requirement.relationship, self.catalogue.names("relationship_types"))
                 self.report("No such type.", f"{requirement.relationship!r} is no relationship type.{hint}", *here)
@@ -155,8 +163,14 @@ class _Checker:
             count = counts.get(name, 0)
             if count < definition.minimum or (definition.maximum is not None and count > definition.maximum):
                 most = "any number" if definition.maximum is None else str(definition.maximum)
-                detail = f"Node {node.name} has {count} of requirement {name!r}; from {definition.minimum} to {most} are allowed."
+                allowed = f"from {definition.minimum} to {most} are allowed"
+                detail = f"Node {node.name} has {count} of requirement {name!r}; {allowed}."
                 self.report("The number of requirements is wrong.", detail, *here)
+
+    def _fits(self, target: NodeTemplate, definition: RequirementDefinition) -> bool:
+        """Whether the target has the type that is required; an unknown type is reported elsewhere."""
+        known = bool(definition.node) and self.catalogue.has(target.type)
+        return not known or self.catalogue.is_derived(target.type, definition.node)
 
     def _known_relationship(self, name: str) -> bool:
         return name.startswith("tosca.relationships.") or self.catalogue.has(name, "relationship_types")
@@ -205,7 +219,10 @@ class _Checker:
 
     def cycle(self) -> None:
         """Report one circle of requirements."""
-        edges = {n.name: [r.node for r in n.requirements if r.node in self.topology.nodes] for n in self.topology.nodes.values()}
+        edges = {
+            n.name: [r.node for r in n.requirements if r.node in self.topology.nodes]
+            for n in self.topology.nodes.values()
+        }
         waiting = {name: len(targets) for name, targets in edges.items()}
         users: dict[str, list[str]] = {}
         for name, targets in edges.items():
