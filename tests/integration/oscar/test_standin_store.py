@@ -30,7 +30,9 @@ def test_pages_and_folders_are_listed(standin: Any) -> None:
         store.client.create_bucket(Bucket="pictures")
         for key in ("a/1", "a/2", "b/1", "c"):
             store.put("pictures", key, b"")
-        pages = store.client.get_paginator("list_objects_v2").paginate(Bucket="pictures", PaginationConfig={"PageSize": 3})
+        pages = store.client.get_paginator("list_objects_v2").paginate(
+            Bucket="pictures", PaginationConfig={"PageSize": 3}
+        )
         assert [[o["Key"] for o in page["Contents"]] for page in pages] == [["a/1", "a/2", "b/1"], ["c"]]
         top = store.client.list_objects_v2(Bucket="pictures", Delimiter="/")
         assert [p["Prefix"] for p in top["CommonPrefixes"]] == ["a/", "b/"]
@@ -76,7 +78,10 @@ def test_a_wrong_key_is_refused_with_403(standin: Any) -> None:
 
 
 def test_another_certificate_is_not_trusted(standin: Any) -> None:
-    with open_store(standin.store_endpoint, "minio", "x") as store, pytest.raises(ObjectStoreError, match="certificate"):
+    with (
+        open_store(standin.store_endpoint, "minio", "x") as store,
+        pytest.raises(ObjectStoreError, match="certificate"),
+    ):
         store.list("pictures")
 
 
