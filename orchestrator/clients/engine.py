@@ -24,16 +24,22 @@ PROBE_TIMEOUT = 5
 CALL_TIMEOUT = 300
 """Seconds of silence on an ordinary call before the engine counts as gone; keeping a large image is the slowest."""
 
+OLDEST_API = "1.41"
+"""The first version of the engines' interface that has all that is used here (Docker 20.10)."""
+
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64", "amd64": "amd64"}
 
 _lock = Lock()
 _clients: dict[str, docker.DockerClient] = {}
 
 
-def connect() -> docker.DockerClient:
+def connect(*, start: bool = True) -> docker.DockerClient:
     """A client of the engine in use; an engine of our own is started if no other answers.
 
     The choice is made once a process: ``DOCKER_HOST``, the usual sockets, the user's rootless socket, our own engine.
+
+    Args:
+        start: Whether an engine may be started; looking at what is there must not.
 
     Raises:
         EngineUnavailableError: If there is no engine to be had; says what to install or which right is missing.
@@ -41,7 +47,7 @@ def connect() -> docker.DockerClient:
     with _lock:
         client = _clients.get("engine")
         if client is None:
-            client = _clients["engine"] = _find_or_start()
+            client = _clients["engine"] = _find_or_start(start=start)
         return client
 
 
@@ -132,8 +138,8 @@ def translated_errors(action: str) -> Iterator[None]:
         ) from error
 
 
-def _find_or_start() -> docker.DockerClient:
-    """The first engine that answers, else our own, started."""
+def _find_or_start(*, start: bool) -> docker.DockerClient:
+    """The first engine that answers, else our own, started if that is allowed."""
     chosen = os.environ.get("DOCKER_HOST", "")
     if chosen:
         return _chosen_engine(chosen)
@@ -151,6 +157,12 @@ def _find_or_start() -> docker.DockerClient:
             "The container engine may not be used by this user.",
             detail=f"An engine is installed, but {denied[0]}.",
             resolution="Join the group that owns the socket (usually `docker`) and log in again, or run as root.",
+        )
+    if not start:
+        raise EngineUnavailableError(
+            "No container engine answers.",
+            detail="None is started for just looking.",
+            resolution="`deploy apply` starts one.",
         )
     _check_startable(refused)
     own.start(lambda: _probe(own.address)[0] is not None)
@@ -214,16 +226,16 @@ def _probe(address: str) -> tuple[docker.DockerClient | None, str]:
         return None, ""
     if not os.access(path, os.R_OK | os.W_OK):
         return None, f"{path}: permission denied"
-    client: docker.DockerClient | None = None
+    # Asked without a version, which every engine answers, and by a session that can be closed whatever happens.
+    probe = docker.APIClient(base_url=address, timeout=PROBE_TIMEOUT, version=OLDEST_API)
     try:
-        client = docker.DockerClient(base_url=address, timeout=PROBE_TIMEOUT, version="auto")
-        client.ping()
+        probe.get(f"{probe.base_url}/_ping", timeout=PROBE_TIMEOUT).raise_for_status()
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
-        if client is not None:
-            client.close()
         return None, f"{path} does not answer ({_innermost(error)})"
-    client.close()
-    return docker.DockerClient(base_url=address, timeout=CALL_TIMEOUT, version="auto"), ""
+    finally:
+        probe.close()
+    with translated_errors(f"talking to the engine at {path}"):
+        return docker.DockerClient(base_url=address, timeout=CALL_TIMEOUT, version="auto"), ""
 
 
 def _innermost(error: BaseException) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.clients.kubernetes import KubernetesClient, KubernetesError, load_kubeconfig
+from orchestrator.clients.oscar import observe_oscar
 from orchestrator.errors import OperationError
 from orchestrator.executors import children
 from orchestrator.executors.base import OperationRequest, OperationResult
@@ -85,7 +86,9 @@ class AnsibleExecutor:
         return OperationResult(outcome.attributes, changed=outcome.changed > 0)
 
     def observe(self, request: OperationRequest) -> Observation:
-        """A record with a kubeconfig is a cluster and asked for its nodes; nothing can be asked of others."""
+        """What a play left behind says what can be asked: a kubeconfig, or the endpoint of an OSCAR."""
+        if "store_endpoint" in request.record.attributes:
+            return observe_oscar(request.record)
         kubeconfig = request.record.attributes.get("kubeconfig")
         if not isinstance(kubeconfig, str):
             return Observation(Presence.UNKNOWN)

@@ -31,7 +31,7 @@ class ImageExecutor:
         if not (request.folders.cache / archive).is_file():
             return Observation(Presence.MISSING, f"the archive of {reference} is gone")
         try:
-            found = find_image(connect(), reference)
+            found = find_image(connect(start=False), reference)
         except (EngineUnavailableError, ProviderError) as error:
             return Observation(Presence.UNKNOWN, f"{error.summary} {error.detail}")
         if found != request.record.attributes.get("digest"):

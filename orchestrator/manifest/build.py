@@ -27,7 +27,7 @@ def build_manifest(state: State, substitutions: Iterable[Substitution], folder: 
         folder: The deployment's folder, which relative paths in the state start from.
     """
     records = state.instances
-    clusters = [r for r in records.values() if "kubeconfig" in r.attributes]
+    clusters = sorted((r for r in records.values() if "kubeconfig" in r.attributes), key=lambda r: r.address)
     services = [r for r in records.values() if "inputs" in r.attributes and "image_digest" in r.attributes]
     return Manifest(
         schema_version=SCHEMA_VERSION,

@@ -150,12 +150,15 @@ def _removals(gone: Mapping[str, InstanceRecord], others: Mapping[str, Change], 
     for address in order:
         record = gone[address]
         instance = instance_of_record(record)
-        if address in disposed:
-            action, reasons = Action.FORGET, (reason, "goes with its machines")
-        else:
-            action, reasons = Action.DELETE, (reason,)
-        after = (*needed_by[address], *busy)
-        changes[address] = Change(address, record.type, action, reasons, instance, after)
+        goes_along = address in disposed
+        changes[address] = Change(
+            address,
+            record.type,
+            Action.FORGET if goes_along else Action.DELETE,
+            (reason, "goes with its machines") if goes_along else (reason,),
+            instance,
+            (*needed_by[address], *busy),
+        )
     return changes
 
 

@@ -67,7 +67,7 @@ def want(target: Target) -> tuple[Wanted, tuple[Diagnostic, ...]]:
     topology = target.loaded.topology
     catalogue = shipped_types()
     options = profile_options(profile, target.options)
-    findings = check_profile(topology, catalogue, profile, options)
+    findings = check_profile(topology, catalogue, profile, options, target.loaded.places)
     if has_errors(findings):
         raise InvalidInputError(findings)
     unavailable = _unavailable_images(topology, catalogue) if profile.rehearsal else frozenset()

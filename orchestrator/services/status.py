@@ -31,4 +31,9 @@ def read_status(opened: OpenDeployment) -> tuple[InstanceStatus, ...]:
     if state is None:
         return ()
     observed = look(opened, None, Path(state.application_root))
-    return tuple(InstanceStatus(record, observed[address]) for address, record in state.instances.items())
+    return tuple(InstanceStatus(state.instances[address], observed[address]) for address in sorted(observed, key=_order))
+
+
+def _order(address: str) -> str:
+    """Sorts machines before what runs on them: ``edge[0]`` before ``edge-k3s``."""
+    return address.replace("[", " ")

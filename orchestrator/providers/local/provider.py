@@ -47,8 +47,13 @@ class LocalProvider:
         self._given = client
         self._lock = Lock()
 
+    def open(self) -> None:
+        """See the protocol."""
+        self._given or connect()
+
     def create(self, request: MachineRequest) -> Machine:
         """See the protocol. One that was made but never started is made anew: there is nothing in it yet."""
+        self.open()
         self._check_architecture(request)
         image = self._image
         with self._lock:
@@ -122,7 +127,7 @@ class LocalProvider:
 
     @cached_property
     def _client(self) -> docker.DockerClient:
-        client = self._given or connect()
+        client = self._given or connect(start=False)
         with translated_errors("asking the container engine what it can do"):
             options = client.info().get("SecurityOptions") or []
         if any("name=rootless" in option for option in options):
