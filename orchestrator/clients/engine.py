@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -226,6 +227,12 @@ def _probe(address: str) -> tuple[docker.DockerClient | None, str]:
         return None, ""
     if not os.access(path, os.R_OK | os.W_OK):
         return None, f"{path}: permission denied"
+    try:
+        with socket.socket(socket.AF_UNIX) as attempt:
+            attempt.settimeout(PROBE_TIMEOUT)
+            attempt.connect(str(path))
+    except OSError as error:
+        return None, f"{path} does not answer ({error.strerror or error})"
     # Asked without a version, which every engine answers, and by a session that can be closed whatever happens.
     probe = docker.APIClient(base_url=address, timeout=PROBE_TIMEOUT, version=OLDEST_API)
     try:

@@ -19,6 +19,9 @@ START_TIMEOUT = 60.0
 STOP_TIMEOUT = 40.0
 """Seconds that our engine may take to stop its containers and end."""
 
+HELPER_TIMEOUT = 5.0
+"""Seconds that the helper of a killed engine may take to end."""
+
 _PROGRAM_FOLDERS = ("/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin", "/sbin", "/bin")
 _KEPT_ENVIRONMENT = ("HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
 _KEPT_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
@@ -100,8 +103,8 @@ class OwnEngine:
                     deadline = float("inf")
                 _reap(pid)
                 time.sleep(0.1)
-            self.socket.unlink(missing_ok=True)
-            self._pid_file.unlink(missing_ok=True)
+            self._forget_dead()
+            self._unmount()
             return True
 
     def pid(self) -> int | None:
@@ -158,9 +161,25 @@ class OwnEngine:
 
     def _forget_dead(self) -> None:
         """Remove what a killed engine left, or the next one refuses to start."""
-        if self.pid() is None:
-            self._pid_file.unlink(missing_ok=True)
-            self.socket.unlink(missing_ok=True)
+        if self.pid() is not None:
+            return
+        self._pid_file.unlink(missing_ok=True)
+        self.socket.unlink(missing_ok=True)
+        # The engine's own helper dies with it, but until somebody has collected its exit status its number is still
+        # taken, and the next engine would wait in vain for a helper that it believes to be alive.
+        helper = self._runtime / "exec" / "containerd" / "containerd.pid"
+        deadline = time.monotonic() + HELPER_TIMEOUT
+        while helper.is_file() and _alive(helper) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if not _alive(helper):
+            helper.unlink(missing_ok=True)
+
+    def _unmount(self) -> None:
+        """Take away mounts that an engine which was killed at some time left in our folders."""
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+        points = [Path(line.split()[4]) for line in lines]
+        for point in sorted((p for p in points if p.is_relative_to(self._data)), reverse=True):
+            subprocess.run(["umount", "--lazy", str(point)], check=False, timeout=20, capture_output=True)
 
     def _failed(self, what: str) -> EngineUnavailableError:
         return EngineUnavailableError(
@@ -185,6 +204,16 @@ class OwnEngine:
                         raise self._failed("Another process holds the engine's lock for too long") from None
                     time.sleep(0.1)
             yield
+
+
+def _alive(pid_file: Path) -> bool:
+    """Whether the helper that a pid file names runs; one that has ended and only waits to be collected does not."""
+    try:
+        pid = int(pid_file.read_text(encoding="ascii").strip())
+        name, _, rest = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").partition(") ")
+    except (OSError, ValueError):
+        return False
+    return name.endswith("(containerd") and not rest.startswith("Z")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,139 @@
+"""What every provider of machines must do; a new provider joins by one entry in BEDS."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+import pytest
+
+from orchestrator.errors import ProviderError
+from orchestrator.providers.base import DeploymentTag, Machine, MachineProvider, MachineRequest, MachineState
+from orchestrator.providers.registry import PROVIDERS, load_provider
+
+pytestmark = pytest.mark.engine
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ8b1Zg0pGfM3xWnq0QmH1mQyqN0pT0k9Jr0v5Xo6bK contract"
+
+
+@dataclass(frozen=True)
+class Bed:
+    """A provider, the architecture that it offers here, and how a machine is stopped behind its back."""
+
+    provider: MachineProvider
+    architecture: str
+    stop: Callable[[Machine], None]
+    deployment: DeploymentTag
+
+    def request(self, index: int = 0, token: str = "") -> MachineRequest:
+        return MachineRequest(
+            deployment=self.deployment,
+            address=f"edge[{index}]",
+            token=token or f"token-{index}",
+            hostname=f"edge-{index}",
+            architecture=self.architecture,
+            cpus=1,
+            memory_mb=512,
+            authorized_key=KEY,
+        )
+
+
+def local_bed(deployment: DeploymentTag) -> Bed:
+    from orchestrator.clients.engine import connect, engine_architecture
+
+    def stop(machine: Machine) -> None:
+        connect().containers.get(machine.id).kill()
+
+    return Bed(load_provider("local"), engine_architecture(), stop, deployment)
+
+
+BEDS = {"local": local_bed}
+
+
+@pytest.fixture(params=sorted(BEDS))
+def bed(request: pytest.FixtureRequest) -> Iterator[Bed]:
+    lineage = uuid.uuid4().hex
+    bed = BEDS[request.param](DeploymentTag(f"contract-{lineage[:8]}", lineage))
+    yield bed
+    for machine in bed.provider.find(bed.deployment):
+        bed.provider.delete(machine.id)
+    bed.provider.release(bed.deployment)
+    assert bed.provider.leftovers(bed.deployment) == []
+
+
+def test_every_provider_has_a_bed() -> None:
+    assert sorted(BEDS) == sorted(PROVIDERS)
+
+
+def test_a_created_machine_runs_and_is_found(bed: Bed) -> None:
+    machine = bed.provider.create(bed.request())
+    assert machine.state is MachineState.RUNNING
+    assert machine.address == "edge[0]"
+    assert machine.token == "token-0"
+    assert ip_address(machine.host).is_private
+    assert machine.port == 22
+    assert machine.host_key.startswith("ssh-ed25519 AAAA")
+    assert bed.provider.find(bed.deployment) == [machine]
+
+
+def test_the_same_token_makes_no_second_machine(bed: Bed) -> None:
+    first = bed.provider.create(bed.request())
+    assert bed.provider.create(bed.request()) == first
+    assert len(bed.provider.find(bed.deployment)) == 1
+
+
+def test_a_predecessor_stands_in_the_way(bed: Bed) -> None:
+    first = bed.provider.create(bed.request())
+    with pytest.raises(ProviderError, match="earlier machine"):
+        bed.provider.create(bed.request(token="of the next generation"))
+    assert bed.provider.find(bed.deployment) == [first]
+    bed.provider.delete(first.id)
+    assert bed.provider.create(bed.request(token="of the next generation")).id != first.id
+
+
+def test_a_stopped_machine_is_seen_and_starts_again_as_it_was(bed: Bed) -> None:
+    machine = bed.provider.create(bed.request())
+    bed.stop(machine)
+    stopped = dataclasses.replace(machine, state=MachineState.STOPPED)
+    assert bed.provider.find(bed.deployment) == [stopped]
+    assert bed.provider.create(bed.request()) == stopped
+    assert bed.provider.start(machine.id) == machine
+    assert bed.provider.start(machine.id) == machine
+
+
+def test_a_deleted_machine_is_gone_and_deleting_again_is_no_error(bed: Bed) -> None:
+    machine = bed.provider.create(bed.request())
+    bed.provider.delete(machine.id)
+    bed.provider.delete(machine.id)
+    assert bed.provider.find(bed.deployment) == []
+    with pytest.raises(ProviderError):
+        bed.provider.start(machine.id)
+
+
+def test_machines_made_at_once_do_not_share_anything(bed: Bed) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        machines = list(pool.map(bed.provider.create, [bed.request(i) for i in range(4)]))
+    for attribute in ("id", "host", "host_key"):
+        assert len({getattr(m, attribute) for m in machines}) == 4
+    assert {m.id for m in bed.provider.find(bed.deployment)} == {m.id for m in machines}
+
+
+def test_shared_parts_stay_as_long_as_a_machine_uses_them(bed: Bed) -> None:
+    machine = bed.provider.create(bed.request())
+    bed.stop(machine)
+    bed.provider.release(bed.deployment)
+    assert bed.provider.start(machine.id).host == machine.host
+    assert machine.id in {r.id for r in bed.provider.leftovers(bed.deployment)}
+
+
+def test_deployments_do_not_see_each_other(bed: Bed) -> None:
+    machine = bed.provider.create(bed.request())
+    stranger = dataclasses.replace(bed.deployment, lineage="somebody else's")
+    assert bed.provider.find(stranger) == []
+    assert bed.provider.leftovers(stranger) == []
+    bed.provider.release(stranger)
+    assert bed.provider.find(bed.deployment) == [machine]
