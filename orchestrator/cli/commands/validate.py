@@ -29,5 +29,5 @@ def run(args: argparse.Namespace, console: Console) -> int:
     errors = sum(d.is_error for d in loaded.diagnostics)
     warnings = len(loaded.diagnostics) - errors
     verdict = "is valid" if not failed else "is not valid"
-    console.result(f"{args.file} {verdict}: {errors} errors, {warnings} warnings.")
+    console.result(f"{args.file} {verdict}: {human.count(errors, 'error')}, {human.count(warnings, 'warning')}.")
     return 2 if failed else 0

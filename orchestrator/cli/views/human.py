@@ -53,6 +53,11 @@ def _diagnostic(found: Diagnostic) -> str:
     return "\n".join(lines)
 
 
+def count(number: int, noun: str) -> str:
+    """``1 error``, ``2 errors``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def render_error(error: DeployError, log_file: Path | None) -> str:
     """Summary, detail, what to do, where the log is."""
     lines = [f"Error: {error.summary}"]
