@@ -152,7 +152,7 @@ def _dot_node(name: str, label: Label) -> str:
 def _dot_edges(topology: Topology, labels: Mapping[str, Label]) -> list[str]:
     lines: list[str] = []
     services = [name for name, label in labels.items() if label.kind == OSCAR_SERVICE]
-    in_a_row = 0 < len(services) <= _MANY_SERVICES
+    in_a_row = _is_short_chain(topology, services)
     for node in topology.nodes.values():
         for requirement in node.requirements:
             if node.name not in labels or requirement.node not in labels:
@@ -298,6 +298,14 @@ def _firsts(topology: Topology, services: Iterable[str]) -> list[str]:
 def _lasts(topology: Topology, services: Iterable[str]) -> list[str]:
     """Services whose results go to no other."""
     return [s for s in services if not any(r.name == "connects_to" for r in topology.nodes[s].requirements)]
+
+
+def _is_short_chain(topology: Topology, services: Iterable[str]) -> bool:
+    """Whether the services fit in one row from left to right: few, and no way forks or joins."""
+    names = list(services)
+    following = [r.node for name in names for r in topology.nodes[name].requirements if r.name == "connects_to"]
+    leaving = [sum(r.name == "connects_to" for r in topology.nodes[name].requirements) for name in names]
+    return 0 < len(names) <= _MANY_SERVICES and max(leaving) <= 1 and len(set(following)) == len(following)
 
 
 def _quote(text: str) -> str:
