@@ -19,6 +19,7 @@ from orchestrator.clients.kubernetes import KubernetesClient, KubernetesError, l
 from orchestrator.clients.oscar import observe_oscar
 from orchestrator.errors import OperationError
 from orchestrator.executors import children
+from orchestrator.executors.ansible_process import remove_leftovers
 from orchestrator.executors.base import OperationRequest, OperationResult
 from orchestrator.executors.play_inputs import InputResolver, find_machines
 from orchestrator.planning.observation import Observation, Presence
@@ -193,6 +194,8 @@ def _run_child(request: OperationRequest, job: dict[str, Any]) -> _Outcome:
         if child.poll() is None:
             children.kill_group(child, signal.SIGKILL)
             child.wait()
+        if child.returncode < 0:
+            remove_leftovers()
         children.unregister(child)
     _read_errors(errors, outcome, job["secrets"])
     return outcome
@@ -240,7 +243,7 @@ def _explain(request: OperationRequest, outcome: _Outcome) -> OperationError:
         parts.append(f"{playbook} did not end in time and was stopped.")
     elif outcome.status == "canceled":
         parts.append(f"{playbook} was stopped.")
-    if not parts or not outcome.failures:
+    if not parts or (not outcome.failures and outcome.lines):
         parts += outcome.lines[-10:] or [f"{playbook} ended without a word."]
     label = re.sub(r"[^A-Za-z0-9]+", "-", address).strip("-")
     return OperationError(

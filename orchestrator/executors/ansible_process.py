@@ -32,6 +32,7 @@ def main() -> int:
     # A terminal's Ctrl-C does not come here, because this process leads a session of its own.
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGHUP, stop)
+    remove_leftovers()
     folder = _private_folder()
     try:
         return _run(job, folder, stopped)
@@ -39,11 +40,23 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def remove_leftovers() -> None:
+    """Remove the private folders of processes that were killed before they could do it themselves."""
+    for folder in _private_parent().glob("deploy-play-*-*"):
+        number = folder.name.split("-")[2]
+        # What belongs to another user cannot be removed and is theirs to remove.
+        if number.isdigit() and not Path("/proc", number).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _private_folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix=f"deploy-play-{os.getpid()}-", dir=_private_parent()))
+
+
+def _private_parent() -> Path:
     # Short, because sockets in it have long names; in memory where that can be had, because secrets pass through it.
     memory = Path("/dev/shm")  # noqa: S108
-    parent = memory if os.access(memory, os.W_OK) else None
-    return Path(tempfile.mkdtemp(prefix="deploy-", dir=parent))
+    return memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
 
 
 def _run(job: Mapping[str, Any], folder: Path, stopped: list[int]) -> int:
@@ -65,8 +78,8 @@ def _run(job: Mapping[str, Any], folder: Path, stopped: list[int]) -> int:
         cancel_callback=lambda: bool(stopped),
         timeout=job["timeout"],
         quiet=True,
-        # ansible-runner would keep standard output and every event below the folder of artifacts, which goes away.
-        settings={"suppress_env_files": False},
+        # How often it looks whether it was told to stop, in seconds.
+        settings={"pexpect_timeout": 1},
     )
     events.close(runner.status, runner.rc)
     return 0 if runner.status == "successful" else 1
@@ -121,7 +134,7 @@ class EventFilter:
             self._log.flush()
         details = event.get("event_data") or {}
         kind = event.get("event", "")
-        if kind == "playbook_on_task_start":
+        if kind == "playbook_on_task_start" and not str(details.get("task", "")).startswith("Validating arguments"):
             self._send({"kind": "task", "task": details.get("task", "")})
         elif kind in {"runner_on_failed", "runner_on_unreachable"} and not details.get("ignore_errors"):
             self._send(failure(kind, details))

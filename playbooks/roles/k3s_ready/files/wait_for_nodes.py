@@ -27,7 +27,7 @@ def read_nodes():
 
 def main():
     """Poll; exit code 1 with the reasons when the time is over."""
-    wanted, prune, timeout = json.loads(sys.argv[1]), sys.argv[2] == "true", float(sys.argv[3])
+    wanted, known, timeout = json.loads(sys.argv[1]), json.loads(sys.argv[2]), float(sys.argv[3])
     end = time.monotonic() + timeout
     while True:
         nodes, trouble = read_nodes()
@@ -39,7 +39,7 @@ def main():
             print(json.dumps({"missing": missing, "trouble": trouble}))
             sys.exit(1)
         time.sleep(0.5)
-    removed = sorted(set(nodes) - set(wanted)) if prune else []
+    removed = [] if known == ["*"] else sorted(set(nodes) - set(known))
     if removed:
         subprocess.run(KUBECTL + ["delete", "node"] + removed, stdout=subprocess.DEVNULL, timeout=120, check=True)
     print(json.dumps({"version": nodes[wanted[0]][2], "removed": removed}))
