@@ -39,6 +39,15 @@ def checksum(path):
     return digest.hexdigest()
 
 
+def checksum_if_private(path, mode):
+    """SHA-256 of a file that belongs to root and has the mode, else empty: then it is to be written anew."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ""
+    return checksum(path) if (found.st_uid, found.st_gid, found.st_mode & 0o7777) == (0, 0, mode) else ""
+
+
 def read_model():
     """Board model: from the device tree, else from cpuinfo, empty on other machines."""
     for path in ("/proc/device-tree/model", "/sys/firmware/devicetree/base/model"):
@@ -82,6 +91,7 @@ def main():
     path, line = find_command_line()
     units = ("k3s", "k3s-agent")
     active = dict(zip(units, ask("systemctl", "is-active", *units).split()))
+    enabled = {unit: ask("systemctl", "is-enabled", unit) == "enabled" for unit in units if active.get(unit) == "active"}
     board = {
         "model": read_model(),
         "kernel_architecture": platform.machine(),
@@ -90,10 +100,12 @@ def main():
         "command_line_file": path,
         "command_line": line,
         "running_command_line": read("/proc/cmdline"),
-        "binary_sha256": checksum("/usr/local/bin/k3s"),
+        "binary_sha256": checksum_if_private("/usr/local/bin/k3s", 0o755),
+        "configuration_sha256": checksum_if_private("/etc/rancher/k3s/config.yaml", 0o600),
+        "unit_sha256": {u: checksum_if_private("/etc/systemd/system/%s.service" % u, 0o644) for u in units},
         "configuration_folder": os.path.isdir("/etc/rancher/k3s"),
         "node_password": bool(read("/etc/rancher/node/password")),
-        "in_order": {unit: active.get(unit) == "active" and is_current(unit) for unit in units},
+        "in_order": {unit: enabled.get(unit, False) and is_current(unit) for unit in units},
     }
     print(json.dumps(board))
 
