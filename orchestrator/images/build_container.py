@@ -11,18 +11,20 @@ import re
 import tarfile
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Timer
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import docker
 import docker.errors
 import requests.exceptions
 from docker.models.containers import Container
 from docker.types import Mount
+from docker.utils.socket import SocketError, frames_iter
 
 from orchestrator.clients.engine import translated_errors
 from orchestrator.errors import CancelledError, ProviderError
@@ -246,7 +248,6 @@ def _run_step(
         **step.environment,
     }
     command = ["timeout", "-k", "10", str(step.timeout), "sh", "-euc", step.script]
-    tail: list[str] = []
     # `timeout` inside ends a step that hangs; this ends one whose container hangs.
     watchdog = Timer(step.timeout + 30, _kill, [container])
     watchdog.daemon = True
@@ -254,16 +255,30 @@ def _run_step(
         run = client.api.exec_create(container.id, command, environment=variables, user="0:0")["Id"]
         watchdog.start()
         try:
-            rest = b""
-            for chunk in client.api.exec_start(run, stream=True):
-                *lines, rest = (rest + chunk).split(b"\n")
-                tail = (tail + [line.decode("utf-8", "replace").rstrip() for line in lines])[-_TAIL_LINES:]
+            tail = _output_tail(client, run)
         finally:
             watchdog.cancel()
         status = client.api.exec_inspect(run)["ExitCode"]
     if status != 0:
-        text = "\n".join([*tail, rest.decode("utf-8", "replace")]).strip()
-        raise ImageBuildError(tag, step, status, _CREDENTIALS.sub(r"\1***@", text))
+        raise ImageBuildError(tag, step, status, _CREDENTIALS.sub(r"\1***@", tail))
+
+
+def _output_tail(client: docker.DockerClient, run: str) -> str:
+    """Start what was prepared, wait for its end, and return the last lines that it wrote."""
+    connection = cast("Any", client.api.exec_start(run, socket=True))
+    tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
+    rest = b""
+    try:
+        for _, chunk in frames_iter(connection, tty=False):  # type: ignore[no-untyped-call]
+            *lines, rest = (rest + chunk).split(b"\n")
+            tail.extend(lines)
+    except SocketError as error:
+        raise ConnectionError(str(error)) from error
+    finally:
+        # Nobody else closes the connection of a run, not even when it has ended.
+        getattr(connection, "_sock", connection).close()
+        connection.close()
+    return b"\n".join([*tail, rest]).decode("utf-8", "replace").strip()
 
 
 def _kill(container: Container) -> None:
