@@ -120,7 +120,7 @@ class ImageMaker:
             if not image_available(reference):
                 raise OperationError(
                     "An image cannot be had.",
-                    detail=f"The container engine does not have {reference}, and no registry that answers in 5 s has it.",
+                    detail=f"Neither the container engine nor a registry that answers in 5 s has {reference}.",
                     resolution="Put the component's sources beside the production file (src/<component>), or make the "
                     "registry reachable and log in to it.",
                 )

@@ -13,10 +13,8 @@ multipart uploads. Standard library only; one file; it imports nothing of the pr
 Usage: oscar_standin.py [--config /etc/oscar-standin/config.json]
 """
 
-# The standard library marks overriding methods only since Python 3.12.
 # The names that the standard library's server calls, paths that exist in another root, documents of any shape:
 # ruff: noqa: A002, N815, PTH115, PTH119, PTH120, S104, S108
-# mypy: disable-error-code="explicit-override"
 from __future__ import annotations
 
 import argparse
@@ -378,6 +376,14 @@ class Images:
     def find(self, reference: str) -> Image:
         """The image called ``reference``. Raises ImageMissingError."""
         wanted = full_reference(reference)
+        self._refresh()
+        for images in self._index.values():
+            if wanted in images:
+                return images[wanted]
+        raise ImageMissingError(f"No archive in {self._archives} carries the image {reference}.")
+
+    def _refresh(self) -> None:
+        """Read the archives that are new."""
         with self._lock:
             archives = [p for p in self._archives.glob("*") if p.name.endswith((".tar", ".tar.gz", ".tgz"))]
             fresh: dict[tuple[str, int, int], dict[str, Image]] = {}
@@ -386,10 +392,6 @@ class Images:
                 mark = (str(path), status.st_size, status.st_mtime_ns)
                 fresh[mark] = self._index[mark] if mark in self._index else read_archive(path)
             self._index = fresh
-        for images in self._index.values():
-            if wanted in images:
-                return images[wanted]
-        raise ImageMissingError(f"No archive in {self._archives} carries the image {reference}.")
 
     def root(self, image: Image) -> Path:
         """Folder of the unpacked image; unpacked now if it was not yet."""
@@ -408,9 +410,12 @@ class Images:
         return target
 
     def clean(self) -> None:
-        """Remove what a crash left half unpacked."""
-        for half in self._roots.glob(".unpacking-*"):
-            shutil.rmtree(half, ignore_errors=True)
+        """Remove what a crash left half unpacked, and images that no archive has any longer."""
+        self._refresh()
+        kept = {image.id for images in self._index.values() for image in images.values()}
+        for root in self._roots.glob("*"):
+            if root.name not in kept:
+                shutil.rmtree(root, ignore_errors=True)
 
 
 def read_archive(path: Path) -> dict[str, Image]:

@@ -96,38 +96,50 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _make_standin(parent: Path, certificate: Path, name: str, changes: dict[str, object]) -> Standin:
+    folder = parent / name
+    (folder / "images").mkdir(parents=True)
+    for file in certificate.iterdir():
+        shutil.copy(file, folder)
+    config: dict[str, object] = {
+        "password": f"{name}-password",
+        "access_key": "minio",
+        "secret_key": f"{name}-store-key",
+        "address": "127.0.0.1",
+        "listen": "127.0.0.1",
+        "port": _free_port(),
+        "store_port": _free_port(),
+        "certificate": str(folder / "certificate.pem"),
+        "key": str(folder / "key.pem"),
+        "state_dir": str(folder / "state"),
+        "images_dir": str(folder / "images"),
+        "backoff": 0.05,
+    }
+    standin = Standin(folder, {**config, **changes})
+    standin.start()
+    return standin
+
+
 @pytest.fixture
 def make_standin(tmp_path: Path, certificate: Path) -> Iterator[Callable[..., Standin]]:
     """Starts stand-ins; the arguments change the configuration."""
     made: list[Standin] = []
 
     def make(name: str = "cluster", **changes: object) -> Standin:
-        folder = tmp_path / name
-        (folder / "images").mkdir(parents=True)
-        for file in certificate.iterdir():
-            shutil.copy(file, folder)
-        config: dict[str, object] = {
-            "password": f"{name}-password",
-            "access_key": "minio",
-            "secret_key": f"{name}-store-key",
-            "address": "127.0.0.1",
-            "listen": "127.0.0.1",
-            "port": _free_port(),
-            "store_port": _free_port(),
-            "certificate": str(folder / "certificate.pem"),
-            "key": str(folder / "key.pem"),
-            "state_dir": str(folder / "state"),
-            "images_dir": str(folder / "images"),
-            "backoff": 0.05,
-        }
-        standin = Standin(folder, {**config, **changes})
-        standin.start()
-        made.append(standin)
-        return standin
+        made.append(_make_standin(tmp_path, certificate, name, changes))
+        return made[-1]
 
     yield make
     for standin in made:
         standin.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_standin(tmp_path_factory: pytest.TempPathFactory, certificate: Path) -> Iterator[Standin]:
+    """One stand-in for all tests that leave nothing behind in it."""
+    standin = _make_standin(tmp_path_factory.mktemp("shared"), certificate, "shared", {})
+    yield standin
+    standin.stop()
 
 
 @pytest.fixture

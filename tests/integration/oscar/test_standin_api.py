@@ -73,9 +73,9 @@ def test_replacing_what_is_not_there_is_not_found(standin: Any) -> None:
         {"storage_providers": {"minio": {"other": {"endpoint": "https://x", "verify": "true"}}}},
     ],
 )
-def test_what_oscar_would_not_take_is_refused(standin: Any, change: dict[str, Any]) -> None:
+def test_what_oscar_would_not_take_is_refused(shared_standin: Any, change: dict[str, Any]) -> None:
     with pytest.raises(OscarRefusedError) as caught:
-        standin.client().put_service({**SERVICE, **change})
+        shared_standin.client().put_service({**SERVICE, **change})
     assert caught.value.status == 400
 
 
