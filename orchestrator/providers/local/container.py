@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from docker.types import Mount
 
 from orchestrator.images.base_image import LOGIN_USER
 from orchestrator.providers.base import MachineRequest
+from orchestrator.providers.local.firmware import KUBERNETES_NODE
 
 CAPABILITIES = (
     # systemd mounts file systems and makes control groups; the firmware mounts files over what the kernel shows.
@@ -39,14 +42,33 @@ def container_settings(request: MachineRequest, engine: Mapping[str, Any]) -> di
         "hostname": request.hostname,
         "stop_signal": "SIGRTMIN+3",
         "environment": {"container": "docker"},
-        "cap_add": list(CAPABILITIES),
-        # The engine's AppArmor profile forbids mounting, whatever the capabilities say.
-        "security_opt": ["apparmor=unconfined"],
+        **(_node_rights() if request.settings.get(KUBERNETES_NODE) else _rights()),
         "cgroupns": "private",
         "tmpfs": {"/run": "exec,mode=755", "/run/lock": ""},
         # A machine that ends by itself reboots; one that was stopped from outside stays as it is.
         "restart_policy": {"Name": "unless-stopped"},
         **_limits(request, engine),
+    }
+
+
+def _rights() -> dict[str, Any]:
+    # The engine's AppArmor profile forbids mounting, whatever the capabilities say.
+    return {"cap_add": list(CAPABILITIES), "security_opt": ["apparmor=unconfined"]}
+
+
+def _node_rights() -> dict[str, Any]:
+    """What a real Kubernetes node needs to run containers of its own; still not a privileged container."""
+    modules = Path("/lib/modules")
+    return {
+        "cap_add": ["ALL"],
+        # Cannot be had where the engine itself does not have it, and no node needs it.
+        "cap_drop": ["SYS_RESOURCE"],
+        # System calls for mounts and name spaces. (The first program makes /proc/sys writable.)
+        "security_opt": ["apparmor=unconfined", "seccomp=unconfined"],
+        "devices": ["/dev/kmsg:/dev/kmsg:rwm"] if Path("/dev/kmsg").exists() else [],
+        # Layers of images cannot lie on layers of images.
+        "volumes": ["/var/lib/rancher", "/var/lib/kubelet"],
+        "mounts": [Mount(str(modules), str(modules), type="bind", read_only=True)] if modules.is_dir() else [],
     }
 
 

@@ -14,8 +14,12 @@ INIT = "/usr/local/sbin/machine-init"
 RASPBERRY_PI = "raspberry-pi"
 """Value of the setting ``firmware`` for a simulated board."""
 
+KUBERNETES_NODE = "kubernetes_node"
+"""Setting of a machine that is to run a real Kubernetes, which needs far more rights than a stand-in."""
+
 DEFAULT_MODEL = "Raspberry Pi 4 Model B Rev 1.4"
-MODEL_FILE = "/usr/lib/machine-firmware/model"
+_FOLDER = "/usr/lib/machine-firmware/"
+MODEL_FILE = f"{_FOLDER}model"
 COMMAND_LINE_FILE = "/boot/firmware/cmdline.txt"
 
 _COMMAND_LINE = (
@@ -28,12 +32,15 @@ def boot_files(settings: Mapping[str, Value]) -> dict[str, bytes]:
     """Absolute path to content of what has to be in a machine before its first start.
 
     Args:
-        settings: ``firmware`` (none, or ``raspberry-pi``) and ``model`` (text; the default is a Raspberry Pi 4).
+        settings: ``firmware`` (none, or ``raspberry-pi``), ``model`` (text; the default is a Raspberry Pi 4) and
+            ``kubernetes_node`` (true if a real Kubernetes is to run there).
 
     Raises:
         ProviderError: If the firmware is not one that can be simulated.
     """
     files = {INIT: Path(__file__).with_name("firmware_init.sh").read_bytes()}
+    if settings.get(KUBERNETES_NODE):
+        files |= {_FOLDER: b"", f"{_FOLDER}kubernetes-node": b""}
     firmware = settings.get("firmware") or ""
     if not firmware:
         return files
@@ -46,7 +53,7 @@ def boot_files(settings: Mapping[str, Value]) -> dict[str, bytes]:
     model = str(settings.get("model") or DEFAULT_MODEL)
     return {
         **files,
-        "/usr/lib/machine-firmware/": b"",
+        _FOLDER: b"",
         MODEL_FILE: f"{model}\n".encode(),
         "/boot/firmware/": b"",
         COMMAND_LINE_FILE: _COMMAND_LINE.encode(),

@@ -12,6 +12,7 @@ set -eu
 
 shown=/run/machine-firmware
 board=/usr/lib/machine-firmware/model
+node=/usr/lib/machine-firmware/kubernetes-node
 cgroups=/sys/fs/cgroup
 
 show() { # FILE OVER: whoever reads OVER reads FILE
@@ -61,8 +62,9 @@ show_memory_cgroup() {
         END { if (!seen) print "memory", 0, 1, on }' /proc/cgroups > "$shown/cgroups"
     show "$shown/cgroups" /proc/cgroups
     if [ -f "$cgroups/cgroup.controllers" ]; then
+        offered=$(cat "$cgroups/cgroup.controllers")
         names=
-        for name in $(cat "$cgroups/cgroup.controllers"); do
+        for name in $offered; do
             [ "$name" = memory ] || names="$names$name "
         done
         [ "$memory" = 0 ] || names="${names}memory "
@@ -89,9 +91,14 @@ show_board() {
     show "$shown/firmware" /sys/firmware
 }
 
+# A real machine's mounts are seen by all of its name spaces; volumes of pods rely on it.
+mount --make-rshared /
 mkdir -p "$shown"
 new_boot_id
 writable_cgroups
+if [ -f "$node" ]; then # forwarding and bridges are set by writing there
+    mount -o remount,bind,rw /proc/sys
+fi
 if [ -f "$board" ]; then
     read_command_line
     show_command_line

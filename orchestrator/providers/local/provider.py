@@ -16,8 +16,14 @@ from orchestrator.errors import ProviderError
 from orchestrator.images.base_image import LOGIN_USER, ensure_machine_image
 from orchestrator.images.build_container import write_tar
 from orchestrator.providers.base import DeploymentTag, Machine, MachineRequest, MachineState, Resource
-from orchestrator.providers.local.container import MODES, container_settings, generate_host_key, ssh_files
-from orchestrator.providers.local.firmware import INIT, boot_files
+from orchestrator.providers.local.container import (
+    MODES,
+    container_settings,
+    generate_host_key,
+    ssh_files,
+)
+from orchestrator.providers.local.firmware import INIT, KUBERNETES_NODE, boot_files
+from orchestrator.providers.local.kernel import check_kernel
 from orchestrator.providers.local.labels import (
     ADDRESS,
     DEPLOYMENT,
@@ -55,6 +61,8 @@ class LocalProvider:
         """See the protocol. One that was made but never started is made anew: there is nothing in it yet."""
         self.open()
         self._check_architecture(request)
+        if request.settings.get(KUBERNETES_NODE):
+            check_kernel()
         image = self._image
         with self._lock:
             existing = self._existing(request)
