@@ -67,7 +67,8 @@ def compile_topology(loaded: Loaded) -> tuple[Topology, tuple[Diagnostic, ...]]:
     findings.extend(check_production(model))
     if has_errors(findings.all()):
         return Topology(""), findings.all()
-    return _Compiler(model, loaded.root, findings).topology(), findings.all()
+    topology = _Compiler(model, loaded.root, findings).topology()
+    return (Topology("") if has_errors(findings.all()) else topology), findings.all()
 
 
 def node_places(model: Production) -> dict[str, Location]:

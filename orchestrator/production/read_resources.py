@@ -69,9 +69,19 @@ def _layer(key: str, domain: str, section: Section) -> Layer | None:
     kind = _layer_type(section)
     resources = tuple(_resource(name, inner, kind) for name, inner in section.sections("Resources"))
     section.finish()
-    if number is None or kind is None:
+    if number is None:
         return None
-    return Layer(key, name, number, kind, domain, resources, section.key_place("name"), section.value_place("number"))
+    # A type that was refused is an error already; the layer stays, so that its components are not reported as well.
+    return Layer(
+        key,
+        name,
+        number,
+        kind or LayerType.VIRTUAL,
+        domain,
+        resources,
+        section.key_place("name"),
+        section.value_place("number"),
+    )
 
 
 def _layer_type(section: Section) -> LayerType | None:
@@ -84,7 +94,7 @@ def _layer_type(section: Section) -> LayerType | None:
                 detail = f"{text!r} was taken for {kind.value!r}."
                 section.findings.warning("A layer type is written differently.", detail, section.value_place("type"))
             return kind
-    detail = f"{section.address}.type is {text!r}.{did_you_mean(text, LayerType)}"
+    detail = f"{section.address}.type is {text!r}.{did_you_mean(text, (kind.value for kind in LayerType))}"
     section.findings.error("No such layer type.", detail, section.value_place("type"), section.address)
     return None
 

@@ -28,6 +28,7 @@ _UNPRINTABLE = re.compile(
     "[^\x09\x0a\x0d\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]",
 )
 _STANDARD_TAG = "tag:yaml.org,2002:"
+_KNOWN_TAGS = frozenset({"str", "int", "float", "bool", "null", "timestamp", "seq", "map"})
 _EVENTS: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOLVERS = yaml.SafeLoader.yaml_implicit_resolvers
 _CONSTRUCTOR = yaml.constructor.SafeConstructor()
@@ -334,7 +335,7 @@ class _Composer:
         tag = event.tag or ""
         if tag in ("", "!"):
             return "str" if tag and isinstance(event, yaml.ScalarEvent) else ""
-        if not tag.startswith(_STANDARD_TAG):
+        if tag.removeprefix(_STANDARD_TAG) not in _KNOWN_TAGS:
             self._stop("A tag is not understood.", f"The tag {tag!r} has no meaning here. Remove it.", event)
         return str(tag).removeprefix(_STANDARD_TAG)
 
