@@ -1,0 +1,83 @@
+"""What the process that runs a play tells its parent, and what it must not tell."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.executors import ansible_process
+from orchestrator.executors.ansible_process import EventFilter, environment, failure, remove_leftovers
+
+SECRET = 'pa"ss/word'
+
+
+def collect(tmp_path: Path, capsys: pytest.CaptureFixture[str], *events: dict[str, Any]) -> list[dict[str, Any]]:
+    filtered = EventFilter(tmp_path / "run" / "play.log", (SECRET, "x"))
+    for event in events:
+        assert filtered.handle(event) is False, "an event must not be kept in a file"
+    filtered.close("successful", 0)
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_tasks_results_and_the_end_are_passed_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stats = {"changed": {"a": 2, "b": 1}, "artifact_data": {"attributes": {"nodes": ["a", "b"]}}}
+    lines = collect(
+        tmp_path,
+        capsys,
+        {"event": "playbook_on_task_start", "event_data": {"task": "Validating arguments against arg spec"}},
+        {"event": "playbook_on_task_start", "event_data": {"task": "Read the board"}},
+        {"event": "playbook_on_stats", "event_data": stats},
+    )
+    assert lines == [
+        {"kind": "task", "task": "Read the board"},
+        {"kind": "stats", "changed": 3, "attributes": {"nodes": ["a", "b"]}},
+        {"kind": "end", "status": "successful", "code": 0},
+    ]
+
+
+def test_secrets_are_masked_in_events_and_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    event = {
+        "event": "runner_on_failed",
+        "stdout": f"fatal: token {SECRET}",
+        "event_data": {"host": "pi-0", "task": "Join", "res": {"msg": f"cannot use {SECRET}", "stderr": "six"}},
+    }
+    lines = collect(tmp_path, capsys, event)
+    assert lines[0] == {"kind": "failed", "host": "pi-0", "task": "Join", "message": "cannot use ********\nsix"}
+    log = tmp_path / "run" / "play.log"
+    assert log.read_text() == "fatal: token ********\n"
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_ignored_failures_are_not_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    event = {"event": "runner_on_failed", "event_data": {"host": "a", "task": "t", "ignore_errors": True}}
+    assert [line["kind"] for line in collect(tmp_path, capsys, event)] == ["end"]
+
+
+def test_an_unreachable_host_is_told_apart() -> None:
+    details = {"host": "pi-1", "task": "Read the board", "res": {"msg": "Connection refused"}}
+    assert failure("runner_on_unreachable", details)["kind"] == "unreachable"
+    assert failure("runner_on_failed", {"res": {"stdout": "only this"}})["message"] == "only this"
+
+
+def test_ansible_reads_nothing_of_the_users_own_configuration(tmp_path: Path) -> None:
+    settings = environment(tmp_path, tmp_path / "known_hosts", "/c/ansible.cfg")
+    assert settings["ANSIBLE_HOST_KEY_CHECKING"] == "True"
+    assert "-F /dev/null" in settings["ANSIBLE_SSH_ARGS"]
+    assert f"UserKnownHostsFile={tmp_path}/known_hosts" in settings["ANSIBLE_SSH_ARGS"]
+    assert settings["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
+
+
+def test_folders_of_killed_processes_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ansible_process, "_private_parent", lambda: tmp_path)
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        dead.wait(20)
+    for name in (f"deploy-play-{dead.pid}-a", f"deploy-play-{os.getpid()}-b", "deploy-play-x-c"):
+        (tmp_path / name).mkdir()
+    remove_leftovers()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"deploy-play-{os.getpid()}-b", "deploy-play-x-c"]
