@@ -41,7 +41,9 @@ class Secrets:
 
 
 def machine(address: str) -> InstanceRecord:
-    return InstanceRecord(address, address.partition("[")[0], "M", attributes={"host": "10.0.0.2", "host_key": "ssh-ed25519 A"})
+    return InstanceRecord(
+        address, address.partition("[")[0], "M", attributes={"host": "10.0.0.2", "host_key": "ssh-ed25519 A"}
+    )
 
 
 KNOWN = {

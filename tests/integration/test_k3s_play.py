@@ -1,0 +1,332 @@
+"""The K3s plays over SSH on local machines: simulated Raspberry Pis from blank to Ready, and what may go wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from orchestrator.clients.engine import engine_architecture
+from orchestrator.errors import OperationError
+from orchestrator.executors import children
+from orchestrator.executors.ansible import AnsibleExecutor, _build_job
+from orchestrator.executors.base import Folders, OperationRequest, OperationResult
+from orchestrator.executors.play_inputs import find_machines
+from orchestrator.planning.actions import Action
+from orchestrator.planning.desired import DesiredInstance, Operation
+from orchestrator.planning.observation import Presence
+from orchestrator.providers.base import DeploymentTag, MachineRequest
+from orchestrator.providers.local.provider import LocalProvider
+from orchestrator.remote.ssh import SshTarget, generate_key, run, wait_for_ssh
+from orchestrator.state.model import InstanceRecord
+from orchestrator.topology.model import Value
+
+pytestmark = pytest.mark.engine
+
+TOKEN = "token-of-the-test-cluster"
+SITE = MappingProxyType(
+    {
+        "k3s_version": "",
+        "k3s_cluster_name": "edge",
+        "k3s_token": "secret:edge-token",
+        "k3s_binary_file": "resource:standins/k3s_standin.py",
+        "k3s_node_labels": {"layer": "edge"},
+    }
+)
+
+
+class _Secrets:
+    def get_or_create(self, name: str) -> str:
+        return TOKEN
+
+    def put(self, name: str, value: str) -> None:
+        raise AssertionError(name)
+
+    def get(self, name: str) -> str | None:
+        return TOKEN
+
+    def values(self) -> tuple[str, ...]:
+        return (TOKEN,)
+
+    def clear(self) -> None:
+        raise AssertionError
+
+
+class Bench:
+    """Two simulated Pis, and plays over them."""
+
+    def __init__(self, folder: Path) -> None:
+        lineage = uuid.uuid4().hex
+        self.tag = DeploymentTag(f"play-{lineage[:8]}", lineage)
+        self.provider = LocalProvider()
+        self.folder = folder
+        private, self.public = generate_key()
+        self.key = folder / "ssh" / "id_ed25519"
+        self.key.parent.mkdir()
+        self.key.write_text(private)
+        self.key.chmod(0o600)
+        self.known: dict[str, InstanceRecord] = {}
+        self.runs = 0
+
+    def make(self, index: int) -> SshTarget:
+        address, hostname = f"pi[{index}]", f"pi-{index}"
+        request = MachineRequest(
+            deployment=self.tag,
+            address=address,
+            token=uuid.uuid4().hex,
+            hostname=hostname,
+            architecture=engine_architecture(),
+            cpus=2,
+            memory_mb=512,
+            authorized_key=self.public,
+            settings={"firmware": "raspberry-pi"},
+        )
+        made = self.provider.create(request)
+        seen: dict[str, Value] = {"machine_id": made.id, "host": made.host, "port": made.port, "user": made.user}
+        seen.update({"host_key": made.host_key, "hostname": hostname})
+        self.known[address] = InstanceRecord(address, "pi", "continuum.nodes.PhysicalMachine", attributes=seen)
+        wait_for_ssh(self.target(index), 60, threading.Event())
+        return self.target(index)
+
+    def remove(self, index: int) -> None:
+        self.provider.delete(str(self.known.pop(f"pi[{index}]").attributes["machine_id"]))
+
+    def target(self, index: int) -> SshTarget:
+        seen = self.known[f"pi[{index}]"].attributes
+        host, port, user = str(seen["host"]), int(str(seen["port"])), str(seen["user"])
+        return SshTarget(host, port, user, self.key, str(seen["host_key"]))
+
+    def shell(self, index: int, command: str) -> str:
+        result = run(self.target(index), command, 60)
+        assert result.exit_code == 0, result
+        return result.stdout
+
+    def request(self, file: str, inputs: Mapping[str, Value], operation: str = "configure") -> OperationRequest:
+        self.runs += 1
+        implementation = Operation(operation, "continuum.artifacts.AnsiblePlaybook", file, inputs)
+        machines = tuple(sorted(self.known))
+        cluster = DesiredInstance("edge", "edge", "continuum.nodes.K3sCluster", requirements={"machine": machines})
+        seen: dict[str, Value] = {"kubeconfig": "kubeconfig/edge.yaml", "nodes": ["pi-0", "pi-1"]}
+        folders = Folders(self.folder, self.folder / "runs" / str(self.runs), self.folder, self.folder)
+        return OperationRequest(
+            tag=self.tag,
+            action=Action.CREATE,
+            operation=operation,
+            implementation=implementation,
+            instance=cluster,
+            record=InstanceRecord("edge", "edge", "continuum.nodes.K3sCluster", attributes=seen),
+            known=dict(self.known),
+            desired={"edge": cluster},
+            folders=folders,
+            secrets=_Secrets(),
+            progress=lambda _line: None,
+            cancel=threading.Event(),
+        )
+
+    def site(self, **inputs: Value) -> OperationResult:
+        return AnsibleExecutor().run(self.request("playbooks/site.yml", {**SITE, **inputs}))
+
+    def presence(self) -> tuple[Presence, str]:
+        observation = AnsibleExecutor().observe(self.request("playbooks/site.yml", SITE))
+        return observation.presence, observation.detail
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    made = Bench(tmp_path_factory.mktemp("play"))
+    try:
+        made.make(0)
+        made.make(1)
+        yield made
+    finally:
+        for machine in made.provider.find(made.tag):
+            made.provider.delete(machine.id)
+        made.provider.release(made.tag)
+    assert made.provider.leftovers(made.tag) == []
+
+
+def test_from_blank_boards_to_a_ready_cluster(bench: Bench) -> None:
+    boots = [bench.shell(i, "cat /proc/sys/kernel/random/boot_id") for i in (0, 1)]
+    assert "cgroup_enable=memory" not in bench.shell(0, "cat /boot/firmware/cmdline.txt")
+    result = bench.site()
+    assert result.changed
+    assert result.attributes["nodes"] == ["pi-0", "pi-1"]
+    assert result.attributes["api_endpoint"] == f"https://{bench.target(0).host}:6443"
+    assert bench.presence() == (Presence.PRESENT, "2 nodes ready")
+    for index, boot in enumerate(boots):
+        assert bench.shell(index, "cat /proc/sys/kernel/random/boot_id") != boot, "the board was to be rebooted"
+        assert len(bench.shell(index, "cat /boot/firmware/cmdline.txt").splitlines()) == 1
+        modes = bench.shell(index, "sudo stat -c %a /etc/rancher/k3s/config.yaml /etc/rancher/node/password")
+        assert modes.split() == ["600", "600"]
+
+
+def test_a_second_run_changes_and_restarts_nothing(bench: Bench) -> None:
+    started = [bench.shell(i, "systemctl show -P ActiveEnterTimestampMonotonic k3s k3s-agent") for i in (0, 1)]
+    assert not bench.site().changed
+    assert [bench.shell(i, "systemctl show -P ActiveEnterTimestampMonotonic k3s k3s-agent") for i in (0, 1)] == started
+
+
+def test_nothing_secret_is_left_on_the_controller(bench: Bench) -> None:
+    allowed = {bench.folder / "kubeconfig" / "edge.yaml"}
+    assert [p.stat().st_mode & 0o777 for p in allowed] == [0o600]
+    files = [p for p in bench.folder.rglob("*") if p.is_file() and p not in allowed]
+    assert files
+    assert [p for p in files if TOKEN in p.read_text(errors="replace")] == []
+    owned = [p for p in Path("/dev/shm").glob("deploy-play-*") if not Path("/proc", p.name.split("-")[2]).exists()]
+    assert owned == []
+
+
+def test_a_run_that_was_cut_off_between_writing_and_restarting_is_made_good(bench: Bench) -> None:
+    bench.shell(1, "echo '# changed' | sudo tee -a /etc/systemd/system/k3s-agent.service")
+    assert bench.site().changed
+    assert not bench.site().changed
+
+
+def test_a_failing_node_is_named_with_its_journal_and_the_next_run_mends_it(bench: Bench) -> None:
+    bench.shell(1, """echo '{"fail": "no space left on device"}' | sudo tee /etc/k3s-standin.json""")
+    bench.shell(1, "sudo systemctl stop k3s-agent")
+    began = time.monotonic()
+    with pytest.raises(OperationError) as caught:
+        bench.site()
+    assert time.monotonic() - began < 60
+    assert "pi-1 failed" in caught.value.detail
+    assert "no space left on device" in caught.value.detail
+    bench.shell(1, "sudo rm /etc/k3s-standin.json")
+    bench.site()
+    assert bench.presence()[0] is Presence.PRESENT
+
+
+def test_a_node_that_does_not_get_ready_is_named(bench: Bench) -> None:
+    bench.shell(1, """echo '{"not_ready": "container runtime is down"}' | sudo tee /etc/k3s-standin.json""")
+    time.sleep(2)
+    assert bench.presence() == (Presence.DEGRADED, "node pi-1 is not ready: container runtime is down")
+    with pytest.raises(OperationError, match="pi-1: container runtime is down"):
+        bench.site(k3s_ready_timeout=3)
+    bench.shell(1, "sudo rm /etc/k3s-standin.json")
+    bench.site()
+
+
+def test_a_machine_made_anew_under_the_same_name_rejoins(bench: Bench) -> None:
+    bench.remove(1)
+    bench.make(1)
+    assert bench.site().changed
+    assert bench.presence() == (Presence.PRESENT, "2 nodes ready")
+
+
+def test_the_server_made_anew_takes_its_agents_back(bench: Bench) -> None:
+    bench.remove(0)
+    bench.make(0)
+    assert bench.presence()[0] is Presence.DEGRADED
+    assert bench.site().changed
+    assert bench.presence() == (Presence.PRESENT, "2 nodes ready")
+
+
+def test_an_unreachable_machine_is_named_in_bounded_time(bench: Bench) -> None:
+    request = bench.request("playbooks/site.yml", SITE)
+    closed = {**request.known["pi[1]"].attributes, "port": 9}
+    known = {**request.known, "pi[1]": replace(request.known["pi[1]"], attributes=closed)}
+    began = time.monotonic()
+    with pytest.raises(OperationError, match="pi-1 cannot be reached"):
+        AnsibleExecutor().run(replace(request, known=known))
+    assert time.monotonic() - began < 60
+
+
+def test_a_machine_with_another_host_key_is_refused(bench: Bench) -> None:
+    request = bench.request("playbooks/site.yml", SITE)
+    other = {**request.known["pi[1]"].attributes, "host_key": generate_key()[1]}
+    known = {**request.known, "pi[1]": replace(request.known["pi[1]"], attributes=other)}
+    with pytest.raises(OperationError, match=r"(?s)pi-1 cannot be reached.*[Hh]ost key verification failed"):
+        AnsibleExecutor().run(replace(request, known=known))
+
+
+def test_a_wrong_checksum_stops_before_anything_is_copied(bench: Bench) -> None:
+    with pytest.raises(OperationError, match="has the checksum"):
+        bench.site(k3s_binary_sha256="0" * 64)
+
+
+def test_an_image_archive_is_put_once_and_taken_away(bench: Bench, tmp_path: Path) -> None:
+    archive = tmp_path / "image.tar"
+    (tmp_path / "manifest.json").write_text("[]")
+    subprocess.run(["tar", "-cf", archive, "-C", tmp_path, "manifest.json"], check=True, timeout=30)
+    inputs: dict[str, Value] = {"image_archive_file": str(archive), "image_archive_digest": "", "image_name": "blurry"}
+    executor = AnsibleExecutor()
+    assert executor.run(bench.request("playbooks/image_archive.yml", inputs, "create")).changed
+    assert not executor.run(bench.request("playbooks/image_archive.yml", inputs, "create")).changed
+    assert "blurry.tar" in bench.shell(1, "ls /var/lib/rancher/k3s/agent/images")
+    executor.run(bench.request("playbooks/image_archive.yml", {**inputs, "image_archive_state": "absent"}, "delete"))
+    assert bench.shell(1, "ls /var/lib/rancher/k3s/agent/images") == ""
+
+
+def test_stopping_a_play_leaves_no_process_and_the_lock_free(bench: Bench, tmp_path: Path) -> None:
+    lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    started = threading.Event()
+    request = replace(bench.request("playbooks/site.yml", SITE), lock_fd=lock, progress=lambda _line: started.set())
+    failed: list[OperationError] = []
+
+    def play() -> None:
+        try:
+            AnsibleExecutor().run(request)
+        except OperationError as reason:
+            failed.append(reason)
+
+    thread = threading.Thread(target=play)
+    thread.start()
+    assert started.wait(30)
+    holders = f"for p in /proc/[0-9]*; do ls -l $p/fd 2>/dev/null | grep -q {tmp_path}/lock && echo $p; done; true"
+    holding = subprocess.run(
+        ["sh", "-c", holders], capture_output=True, text=True, timeout=60, check=True
+    ).stdout.split()
+    assert len(holding) >= 2, "the child must hold the lock's descriptor too"
+    children.kill_all()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert failed
+    os.close(lock)
+    holding = subprocess.run(
+        ["sh", "-c", holders], capture_output=True, text=True, timeout=60, check=True
+    ).stdout.split()
+    assert holding == []
+    assert bench.site().attributes["nodes"] == ["pi-0", "pi-1"]
+
+
+def test_the_parent_may_die_and_the_play_goes_on_to_its_end(bench: Bench, tmp_path: Path) -> None:
+    request = bench.request("playbooks/site.yml", SITE)
+    job = _build_job(request, find_machines(request))
+    text = tmp_path / "job.json"
+    text.write_text(json.dumps(job))
+    reader, writer = os.pipe()
+    with text.open("rb") as stdin:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator.executors.ansible_process"],
+            stdin=stdin,
+            stdout=writer,
+            start_new_session=True,
+        )
+    os.close(writer)
+    os.close(reader)
+    assert child.wait(120) == 0
+    assert "PLAY RECAP" in Path(job["log_file"]).read_text()
+
+
+def test_reset_leaves_nothing_and_may_be_repeated(bench: Bench) -> None:
+    inputs: dict[str, Value] = {"k3s_cluster_name": "edge"}
+    executor = AnsibleExecutor()
+    assert executor.run(bench.request("playbooks/reset.yml", inputs, "delete")).changed
+    assert not executor.run(bench.request("playbooks/reset.yml", inputs, "delete")).changed
+    search = (
+        "sudo find / -xdev \\( -name '*k3s*' -o -name 'rancher' -o -name 'continuum-deploy' \\) 2>/dev/null || true"
+    )
+    for index in (0, 1):
+        assert bench.shell(index, search) == ""
+        assert "cgroup" not in bench.shell(index, "cat /boot/firmware/cmdline.txt")
+    assert list((bench.folder / "kubeconfig").iterdir()) == []
