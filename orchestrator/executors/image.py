@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
+
+import docker
 
 from orchestrator.clients.engine import connect, engine_architecture, translated_errors
 from orchestrator.errors import EngineUnavailableError, OperationError, ProviderError
@@ -14,6 +17,7 @@ from orchestrator.planning.observation import Observation, Presence
 
 _OURS = "continuum-deploy/"
 _USERS = ".users"
+_CLAIM = "-used-by-"
 
 
 class ImageExecutor:
@@ -53,6 +57,8 @@ class ImageExecutor:
         image = _make(request, maker)
         archive = Path("images") / f"{image.id.removeprefix('sha256:')}.tar"
         with build_lock(image.id):
+            if image.reference.startswith(_OURS):
+                _claim(maker.client, image, request)
             users = request.folders.cache / f"{archive}{_USERS}"
             users.mkdir(parents=True, exist_ok=True)
             _marker(users, request).touch()
@@ -72,19 +78,16 @@ class ImageExecutor:
         reference, archive = str(attributes.get("reference") or ""), str(attributes.get("archive") or "")
         if not archive:
             return OperationResult(changed=False)
-        client = connect()
         with build_lock(str(attributes.get("digest"))):
             users = request.folders.cache / f"{archive}{_USERS}"
             _marker(users, request).unlink(missing_ok=True)
-            if users.is_dir() and any(users.iterdir()):
-                return OperationResult(changed=False)
-            if users.is_dir():
-                users.rmdir()
-            (request.folders.cache / archive).unlink(missing_ok=True)
-            # An image that was pulled, or that was there before, is not ours to remove.
-            if reference.startswith(_OURS) and find_image(client, reference) is not None:
-                with translated_errors(f"removing the image {reference}"):
-                    client.images.remove(reference)
+            if not users.is_dir() or not any(users.iterdir()):
+                if users.is_dir():
+                    users.rmdir()
+                (request.folders.cache / archive).unlink(missing_ok=True)
+            # An image that was pulled is not ours to remove.
+            if reference.startswith(_OURS):
+                _release(connect(), reference, request)
         return OperationResult()
 
 
@@ -110,6 +113,31 @@ def _make(request: OperationRequest, maker: ImageMaker) -> ComponentImage:
     if request.instance.settings.get("pass_through") is True:
         return maker.passing_on(component)
     return maker.pulled(str(properties.get("image") or ""))
+
+
+def _claim(client: docker.DockerClient, image: ComponentImage, request: OperationRequest) -> None:
+    """Say in the engine that this deployment uses an image: the engine is what all of them share."""
+    repository, _, version = image.reference.rpartition(":")
+    with translated_errors(f"tagging the image {image.reference}"):
+        client.images.get(image.id).tag(repository, f"{version}{_used_by(request)}")
+
+
+def _release(client: docker.DockerClient, reference: str, request: OperationRequest) -> None:
+    """Take the claim back, and remove the image if it was the last one."""
+    if find_image(client, reference) is None:
+        return
+    own = f"{reference}{_used_by(request)}"
+    with translated_errors(f"removing the image {reference}"):
+        claims = {t for t in client.images.get(reference).tags if t.startswith(f"{reference}{_CLAIM}")}
+        if own in claims:
+            client.images.remove(own)
+        if not claims - {own}:
+            client.images.remove(reference)
+
+
+def _used_by(request: OperationRequest) -> str:
+    """End of the tag that says that this instance uses an image."""
+    return f"{_CLAIM}{hashlib.sha256(f'{request.tag.lineage}/{request.instance.address}'.encode()).hexdigest()[:16]}"
 
 
 def _marker(users: Path, request: OperationRequest) -> Path:

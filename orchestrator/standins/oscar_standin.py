@@ -835,6 +835,17 @@ class Jobs:
         """Begin nothing more; what is running ends with the process and is begun anew by the next one."""
         self._stopping.set()
 
+    def prefetch(self, reference: str) -> None:
+        """Unpack an image in the background, so that the first event does not wait for it."""
+
+        def unpack_now() -> None:
+            try:
+                self._images.root(self._images.find(reference))
+            except (ImageMissingError, OSError, tarfile.TarError, ValueError) as error:
+                LOG.info("%s is not unpacked yet: %s", reference, error)
+
+        threading.Thread(target=unpack_now, daemon=True).start()
+
     def object_arrived(self, bucket: str, key: str) -> None:
         """Note an event for every service that listens; durable when this returns."""
         if key.endswith("/"):
@@ -1368,6 +1379,7 @@ class ApiHandler(Handler):
             except ValueError as error:
                 raise ApiError(400, f"The service specification is not valid: {error}") from error
             self.world.services.put(document, exists=method == "PUT")
+            self.world.jobs.prefetch(document["image"])
             self.send(201 if method == "POST" else 204)
         else:
             raise ApiError(405, "405 method not allowed")

@@ -143,9 +143,24 @@ def test_an_archive_stays_while_another_deployment_uses_it(tmp_path: Path, sourc
     assert executor.run(second).attributes == made
     record = replace(first.record, attributes=made)
     executor.run(replace(first, operation="delete", record=record))
-    assert (tmp_path / "cache" / str(made["archive"])).exists()
+    assert executor.observe(replace(second, record=record)).presence is Presence.PRESENT
     executor.run(replace(second, operation="delete", record=record))
     assert not (tmp_path / "cache" / str(made["archive"])).exists()
+    assert executor.observe(replace(second, record=record)).presence is Presence.MISSING
+
+
+def test_the_image_stays_while_a_deployment_with_another_cache_uses_it(tmp_path: Path, source: Path) -> None:
+    from orchestrator.executors.image import ImageExecutor
+
+    executor = ImageExecutor()
+    first = request_for(tmp_path, "Echo_1", source)
+    second = replace(first, tag=DeploymentTag("other", "x"), folders=replace(first.folders, cache=tmp_path / "second"))
+    records = [replace(r.record, attributes=executor.run(r).attributes) for r in (first, second)]
+    executor.run(replace(first, operation="delete", record=records[0]))
+    assert not (tmp_path / "cache" / str(records[0].attributes["archive"])).exists()
+    assert executor.observe(replace(second, record=records[1])).presence is Presence.PRESENT
+    executor.run(replace(second, operation="delete", record=records[1]))
+    assert executor.observe(replace(second, record=records[1])).presence is Presence.MISSING
 
 
 def test_sources_that_changed_since_the_plan_are_refused(tmp_path: Path, source: Path) -> None:
@@ -212,6 +227,9 @@ def test_a_picture_goes_through_both_components(
     # pytest keeps its folders; the images and what was unpacked of them are large.
     standin.stop()
     shutil.rmtree(standin.folder)
+    for component, attributes in made.items():
+        request = request_for(tmp_path, component, EXAMPLE / "src" / component, "delete")
+        ImageExecutor().run(replace(request, record=replace(request.record, attributes=attributes)))
 
 
 def wait_for(standin: Any, store: Any, key: str, bucket: str) -> bytes:
