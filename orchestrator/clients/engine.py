@@ -91,6 +91,23 @@ def own_engine_running() -> bool:
     return _probe(OwnEngine().address)[0] is not None
 
 
+def stop_idle_own_engine() -> bool:
+    """Stop the engine that this program started, if there is no container in it, running or not.
+
+    Returns:
+        Whether it was stopped.
+    """
+    client, _reason = _probe(OwnEngine().address)
+    if client is None:
+        return False
+    try:
+        with translated_errors("asking the engine whether anything is in it"):
+            busy = bool(client.api.containers(all=True, limit=1))
+    finally:
+        client.close()
+    return not busy and stop_own_engine()
+
+
 def stop_own_engine() -> bool:
     """Stop the engine that this program started, and nothing else.
 

@@ -52,7 +52,7 @@ class MachineExecutor:
         provider = self._provider(request.instance.provider)
         if request.operation == "delete":
             return self._delete(request, provider)
-        machine = provider.create(self._machine_request(request))
+        machine = provider.create(self._machine_request(request), request.progress)
         if machine.state is MachineState.STOPPED:
             request.progress("starting it again")
             machine = provider.start(machine.id)

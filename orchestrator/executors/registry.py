@@ -35,7 +35,7 @@ class ExecutorRegistry:
                 if artifact_type not in EXECUTORS:
                     raise OperationError(
                         "Nothing can run this implementation.",
-                        detail=f"An operation's artifact has type {artifact_type!r}; known are: {', '.join(EXECUTORS)}.",
+                        detail=f"An operation's artifact has type {artifact_type!r}; known: {', '.join(EXECUTORS)}.",
                         resolution="Correct the artifact type in the node type's definition.",
                     )
                 module, _, attribute = EXECUTORS[artifact_type].partition(":")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -93,11 +93,15 @@ class MachineProvider(Protocol):
     """An infrastructure API. Every method may raise ProviderError; none waits without bound."""
 
     def open(self) -> None:
-        """Make sure the API can be used. The only method besides ``create`` that may start something (an engine)."""
+        """Make sure that the API can be used. Besides ``create`` the only method that may start something."""
 
-    def create(self, request: MachineRequest) -> Machine:
+    def close(self) -> None:
+        """After a destroy: stop what ``open`` started, if nothing of anybody's is in it any longer."""
+
+    def create(self, request: MachineRequest, progress: Callable[[str], None] = lambda _: None) -> Machine:
         """Make the machine and start it, or return the one that already carries ``request.token``.
 
+        ``progress`` gets a line when something takes long, such as making an image for the first time.
         Shared parts (network, key) are made when they are missing. Returns once the provider has the machine running;
         whether SSH answers is the caller's business.
         """

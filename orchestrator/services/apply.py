@@ -25,7 +25,7 @@ class Applied:
 
 
 def open_providers(providers: set[str]) -> None:
-    """Make sure that the APIs can be asked before looking at what is there; may start the local engine."""
+    """Make sure that the APIs can be used, before looking at what is there and before changing it."""
     for name in sorted(providers & set(PROVIDERS)):
         load_provider(name).open()
 
@@ -50,6 +50,7 @@ def apply_saved(saved: SavedPlan, opened: OpenDeployment, hook: Hook, parallelis
     findings = check_plan(plan)
     if findings:
         raise InvalidInputError(findings)
+    open_providers({change.instance.provider for change in plan.changes.values()})
     session = opened.session
     session.set_template(saved.template, plan.profile, saved.profile_options, saved.application_root)
     desired = {a: c.instance for a, c in plan.changes.items() if c.action not in (Action.DELETE, Action.FORGET)}

@@ -60,6 +60,8 @@ def destroy(plan: Plan, opened: OpenDeployment, hook: Hook, parallelism: int) ->
     leftovers = _leftovers(providers, context.tag)
     if leftovers:
         raise LeftoversError(leftovers)
+    for name in providers:
+        load_provider(name).close()
     session.delete()
     opened.secrets.clear()
     for part in ("ssh", "kubeconfig"):

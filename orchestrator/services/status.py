@@ -31,7 +31,9 @@ def read_status(opened: OpenDeployment) -> tuple[InstanceStatus, ...]:
     if state is None:
         return ()
     observed = look(opened, None, Path(state.application_root))
-    return tuple(InstanceStatus(state.instances[address], observed[address]) for address in sorted(observed, key=_order))
+    return tuple(
+        InstanceStatus(state.instances[address], observed[address]) for address in sorted(observed, key=_order)
+    )
 
 
 def _order(address: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -61,6 +62,18 @@ class Cli:
         assert done.returncode == expect, shown
         assert "Traceback" not in done.stderr, shown
         return done
+
+    def is_locked(self, deployment: str) -> bool:
+        """Whether anybody holds the deployment's lock; asked of the kernel, past the orchestrator."""
+        path = self.folder / ".deploy" / deployment / "lock"
+        if not path.exists():
+            return False
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
 
     def json(self, *arguments: object, expect: int = 0) -> Any:
         """Run it and read its result."""

@@ -30,53 +30,47 @@ def wait_for(process: subprocess.Popen[str], text: str, timeout: float = 120) ->
     raise AssertionError(f"ended without {text!r}:\n{''.join(seen)}")
 
 
-def apply_when_free(cli: Cli, file: Path) -> str:
-    """Apply; a play that outlived its parent may hold the lock for some seconds more."""
+def start_when_free(cli: Cli, file: Path) -> subprocess.Popen[str]:
+    """Start an apply; a play that outlived its parent may hold the lock for some seconds more."""
     deadline = time.monotonic() + 60
-    while True:
-        process = cli.start("apply", file, "--rehearse", "--auto-approve")
-        output, _ = process.communicate(timeout=300)
-        if process.returncode == 0:
-            return output
-        assert "is being worked on" in output or "lock" in output.lower(), output
-        assert time.monotonic() < deadline, output
-        time.sleep(1)
+    while cli.is_locked(NAME):
+        assert time.monotonic() < deadline, "the lock was not given back"
+        time.sleep(0.2)
+    return cli.start("apply", file, "--rehearse", "--auto-approve")
 
 
-@pytest.mark.parametrize("moment", ["layer1-rasppi[0]: creating", "waiting for SSH", "layer1-rasppi-k3s: creating"])
-def test_kill_and_apply_again_loses_and_doubles_nothing(
-    cli: Cli, engine: Engine, application: Path, moment: str
-) -> None:
-    file = small(application)
-    process = cli.start("apply", file, "--rehearse", "--auto-approve")
-    wait_for(process, moment)
+def kill(process: subprocess.Popen[str]) -> None:
+    """``kill -9``, and nothing read from it any longer."""
     process.send_signal(signal.SIGKILL)
     process.wait(timeout=30)
-
-    apply_when_free(cli, file)
-    assert engine.addresses(NAME) == MACHINES
-    assert "No changes" in cli.run("apply", file, "--rehearse", "--auto-approve").stdout
-    cli.run("destroy", "--auto-approve")
-    assert engine.containers(NAME) == []
+    assert process.stdout is not None
+    process.stdout.close()
 
 
-def test_one_ctrl_c_finishes_what_runs_and_saves_and_a_second_apply_is_refused_meanwhile(
+def test_killed_and_interrupted_again_and_again_it_converges_and_loses_and_doubles_nothing(
     cli: Cli, engine: Engine, application: Path
 ) -> None:
+    """Killed while a machine is made, while one boots and in the middle of a play; then Ctrl-C; then left alone."""
     file = small(application)
-    process = cli.start("apply", file, "--rehearse", "--auto-approve")
-    wait_for(process, "layer1-rasppi-k3s: creating")
+    for moment in ("layer1-rasppi[0]: creating", "waiting for SSH", "layer1-rasppi-k3s: Read the board"):
+        process = start_when_free(cli, file)
+        wait_for(process, moment)
+        kill(process)
+        assert len(engine.addresses(NAME)) == len(set(engine.addresses(NAME)))
 
+    process = start_when_free(cli, file)
+    wait_for(process, "layer1-rasppi-k3s: Read the board")
     refused = cli.run("apply", file, "--rehearse", "--auto-approve", expect=1)
     assert str(process.pid) in refused.stderr
-
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 130, output
     assert "Interrupted" in output
+    assert "Left undone" in output
 
-    apply_when_free(cli, file)
+    cli.run("apply", file, "--rehearse", "--auto-approve")
     assert engine.addresses(NAME) == MACHINES
+    assert "No changes" in cli.run("apply", file, "--rehearse", "--auto-approve").stdout
     cli.run("destroy", "--auto-approve")
     assert engine.containers(NAME) == []
 

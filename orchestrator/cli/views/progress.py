@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import assert_never
 
 from orchestrator.cli.console import Console
 from orchestrator.cli.views.human import SYMBOLS
@@ -40,7 +41,9 @@ class ProgressLines:
             case ChangeFailed(_, error, seconds):
                 self._settled += 1
                 text = f"✗ {address}: failed after {seconds:.1f} s: {error.summary}"
-            case ChangeSkipped(_, because):
+            case ChangeSkipped():
                 self._settled += 1
-                text = f"· {address}: left undone ({because})"
+                text = f"· {address}: left undone ({event.because})"
+            case _:
+                assert_never(event)
         self._console.progress(f"[{time.monotonic() - self._started:6.1f} s] {text}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from threading import Lock
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import docker
 import docker.errors
 
-from orchestrator.clients.engine import connect, engine_architecture, translated_errors
+from orchestrator.clients.engine import connect, engine_architecture, stop_idle_own_engine, translated_errors
 from orchestrator.errors import ProviderError
 from orchestrator.images.base_image import LOGIN_USER, ensure_machine_image
 from orchestrator.images.build_container import write_tar
@@ -52,18 +52,26 @@ class LocalProvider:
     def __init__(self, client: docker.DockerClient | None = None) -> None:
         self._given = client
         self._lock = Lock()
+        self._image_lock = Lock()
+        self._image = ""
 
     def open(self) -> None:
         """See the protocol."""
-        self._given or connect()
+        if self._given is None:
+            connect()
 
-    def create(self, request: MachineRequest) -> Machine:
+    def close(self) -> None:
+        """See the protocol: an engine of our own with no container in it is stopped."""
+        if self._given is None:
+            stop_idle_own_engine()
+
+    def create(self, request: MachineRequest, progress: Callable[[str], None] = lambda _: None) -> Machine:
         """See the protocol. One that was made but never started is made anew: there is nothing in it yet."""
         self.open()
         self._check_architecture(request)
         if request.settings.get(KUBERNETES_NODE):
             check_kernel()
-        image = self._image
+        image = self._machine_image(progress)
         with self._lock:
             existing = self._existing(request)
             if existing is not None and existing["State"] != "created":
@@ -146,9 +154,12 @@ class LocalProvider:
             )
         return client
 
-    @cached_property
-    def _image(self) -> str:
-        return ensure_machine_image(self._client)
+    def _machine_image(self, progress: Callable[[str], None]) -> str:
+        """Made by the first who needs it; the others wait, and find it."""
+        with self._image_lock:
+            if not self._image:
+                self._image = ensure_machine_image(self._client, progress)
+            return self._image
 
     def _check_architecture(self, request: MachineRequest) -> None:
         """The profile says which architecture it wants here; an emulated one is not offered."""

@@ -34,7 +34,8 @@ LAYER = Group("layer1", "continuum.groups.ComputationalLayer", ("edge",), {"name
 
 def test_a_finding_shows_its_place_the_line_and_a_mark_below_the_column() -> None:
     place = Location("f.yaml", 3, 5, "    bad: 1")
-    shown = human.render_diagnostics([error("It is wrong.", "Mend it.", location=place), warning("Look.", address="a.b")])
+    findings = [error("It is wrong.", "Mend it.", location=place), warning("Look.", address="a.b")]
+    shown = human.render_diagnostics(findings)
     assert shown.splitlines() == [
         "f.yaml:3:5: error: It is wrong.",
         "        bad: 1",
@@ -79,5 +80,6 @@ def test_cells_break_at_spaces() -> None:
 
 
 def test_an_error_says_what_where_and_what_to_do() -> None:
-    shown = human.render_error(DeployError("It broke.", detail="Here.", resolution="Mend it."), Path("runs/1/debug.log"))
+    error_shown = DeployError("It broke.", detail="Here.", resolution="Mend it.")
+    shown = human.render_error(error_shown, Path("runs/1/debug.log"))
     assert shown.splitlines() == ["Error: It broke.", "  Here.", "→ Mend it.", "  Log: runs/1/debug.log"]
