@@ -78,8 +78,8 @@ def find_command_line():
 
 def is_current(unit):
     """Whether a running service was started with the configuration, unit and binary that are there now."""
-    started = read("/run/%s-started" % unit)
-    files = ["/etc/rancher/k3s/config.yaml", "/etc/systemd/system/%s.service" % unit]
+    started = read(f"/run/{unit}-started")
+    files = ["/etc/rancher/k3s/config.yaml", f"/etc/systemd/system/{unit}.service"]
     present = "\n".join(
         [ask("sha256sum", path) for path in files] + [ask("stat", "-c", "%n %i %s %Y", "/usr/local/bin/k3s")]
     )
@@ -91,18 +91,20 @@ def main():
     path, line = find_command_line()
     units = ("k3s", "k3s-agent")
     active = dict(zip(units, ask("systemctl", "is-active", *units).split()))
-    enabled = {unit: ask("systemctl", "is-enabled", unit) == "enabled" for unit in units if active.get(unit) == "active"}
+    enabled = {
+        unit: ask("systemctl", "is-enabled", unit) == "enabled" for unit in units if active.get(unit) == "active"
+    }
     board = {
         "model": read_model(),
         "kernel_architecture": platform.machine(),
-        "user_architecture": ask("dpkg", "--print-architecture") or "%s bit" % ask("getconf", "LONG_BIT"),
+        "user_architecture": ask("dpkg", "--print-architecture") or "{} bit".format(ask("getconf", "LONG_BIT")),
         "memory_cgroup": has_memory_cgroup(),
         "command_line_file": path,
         "command_line": line,
         "running_command_line": read("/proc/cmdline"),
         "binary_sha256": checksum_if_private("/usr/local/bin/k3s", 0o755),
         "configuration_sha256": checksum_if_private("/etc/rancher/k3s/config.yaml", 0o600),
-        "unit_sha256": {u: checksum_if_private("/etc/systemd/system/%s.service" % u, 0o644) for u in units},
+        "unit_sha256": {u: checksum_if_private(f"/etc/systemd/system/{u}.service", 0o644) for u in units},
         "configuration_folder": os.path.isdir("/etc/rancher/k3s"),
         "node_password": bool(read("/etc/rancher/node/password")),
         "in_order": {unit: enabled.get(unit, False) and is_current(unit) for unit in units},

@@ -10,9 +10,7 @@ KUBECTL = ["/usr/local/bin/k3s", "kubectl"]
 
 def read_nodes():
     """Name to (ready, why not, version), or a reason in words when the API does not answer."""
-    done = subprocess.run(
-        KUBECTL + ["get", "nodes", "-o", "json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, check=False
-    )
+    done = subprocess.run([*KUBECTL, "get", "nodes", "-o", "json"], capture_output=True, timeout=60, check=False)
     if done.returncode:
         return {}, done.stderr.decode(errors="replace").strip()
     nodes = {}
@@ -41,7 +39,7 @@ def main():
         time.sleep(0.5)
     removed = [] if known == ["*"] else sorted(set(nodes) - set(known))
     if removed:
-        subprocess.run(KUBECTL + ["delete", "node"] + removed, stdout=subprocess.DEVNULL, timeout=120, check=True)
+        subprocess.run([*KUBECTL, "delete", "node", *removed], stdout=subprocess.DEVNULL, timeout=120, check=True)
     print(json.dumps({"version": nodes[wanted[0]][2], "removed": removed}))
 
 

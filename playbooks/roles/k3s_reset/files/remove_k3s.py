@@ -1,5 +1,6 @@
-"""Removes K3s and what it made on this machine; prints one line for each thing removed, nothing if there was nothing."""
+"""Removes K3s and what it made on this machine; prints one line for each thing removed."""
 
+import contextlib
 import json
 import os
 import re
@@ -13,7 +14,8 @@ UNITS = ("k3s", "k3s-agent")
 FILES = (
     "/usr/local/bin/k3s", "/usr/local/bin/k3s-killall.sh", "/usr/local/bin/k3s-uninstall.sh",
     "/usr/local/bin/k3s-agent-uninstall.sh", "/etc/rancher/k3s", "/etc/rancher/node", "/var/lib/rancher/k3s",
-    "/var/lib/kubelet", "/run/k3s", "/run/flannel", "/run/k3s-started", "/run/k3s-agent-started", "/etc/cni/net.d/10-flannel.conflist",
+    "/var/lib/kubelet", "/run/k3s", "/run/flannel", "/run/k3s-started", "/run/k3s-agent-started",
+    "/etc/cni/net.d/10-flannel.conflist",
 )  # fmt: skip
 LINKS = ("kubectl", "crictl", "ctr")
 FOLDERS = ("/etc/rancher", "/var/lib/rancher", "/etc/cni/net.d", "/etc/cni", "/var/lib/cni")
@@ -25,8 +27,7 @@ def run(*command, text=None):
     """Run a command, whatever comes of it; its output, empty if there is no such command."""
     try:
         done = subprocess.run(
-            command, input=text, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True, timeout=120,
-            check=False,
+            command, input=text, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=120, check=False,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return ""
@@ -41,7 +42,7 @@ def say(what):
 def remove_units():
     """Stop and remove the services."""
     for unit in UNITS:
-        path = "/etc/systemd/system/%s.service" % unit
+        path = f"/etc/systemd/system/{unit}.service"
         if os.path.exists(path):
             run("systemctl", "disable", "--now", unit)
             os.unlink(path)
@@ -55,7 +56,7 @@ def stop_containers():
     found = []
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open("/proc/%s/cmdline" % entry, "rb") as stream:
+            with open(f"/proc/{entry}/cmdline", "rb") as stream:
                 words = stream.read().split(b"\0")
         except OSError:
             continue
@@ -66,16 +67,14 @@ def stop_containers():
             stop(int(child))
         stop(pid)
     if found:
-        say("%d container shims" % len(found))
+        say(f"{len(found)} container shims")
         time.sleep(1)
 
 
 def stop(pid):
     """End one process."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def remove_mounts():
