@@ -52,7 +52,7 @@ def invoke(
         secrets: Its secret values.
         component: Where the file goes in.
         file: What goes in; its name is kept behind a token that tells this call from others.
-        out: Where the result goes: a file, or a folder if it is one, ends in ``/``, or there are several results.
+        out: Where the result goes: a file, or a folder; see :func:`_targets` for several results.
         timeout: Seconds to wait for the results.
         progress: Called with a short line when something worth showing happens.
 
@@ -179,22 +179,37 @@ def _results(service: Service, store: ObjectStore, token: str) -> list[str]:
 
 def _bring(call: _Call, stores: Mapping[str, ObjectStore], found: Mapping[str, Sequence[str]], out: Path) -> list[Path]:
     places = [(name, key) for name, keys in found.items() for key in keys]
-    as_folder = len(places) > 1 or out.is_dir() or str(out).endswith("/")
-    if as_folder and out.is_file():
-        raise UsageError(
-            "The results need a folder.", detail=f"There are {len(places)} results, and {out} is a file. Name a folder."
-        )
-    (out if as_folder else out.parent).mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
-    for name, key in places:
+    names = [(call.sinks[name].component, key.rsplit("/", 1)[-1].replace(call.token, "", 1)) for name, key in places]
+    targets = _targets(names, out)
+    for (name, key), target in zip(places, targets, strict=True):
         content = stores[name].get(_split(call.sinks[name].output_path)[0], key)
-        plain = key.rsplit("/", 1)[-1].replace(call.token, "", 1) or "result"
-        target = out / plain if as_folder else out
-        if target in written:
-            target = out / f"{call.sinks[name].component}-{plain}"
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
-        written.append(target)
-    return written
+    return targets
+
+
+def _targets(names: Sequence[tuple[str, str]], out: Path) -> list[Path]:
+    """Where each result goes.
+
+    One result goes to the file that was named. Several that differ in their suffix go beside each other under that name
+    (``-o result.png`` gives ``result.png`` and ``result.json``); others need a folder.
+
+    Args:
+        names: Component and file name of each result.
+        out: What the user named.
+    """
+    suffixes = [Path(name).suffix for _, name in names]
+    if not out.is_dir() and (len(names) == 1 or (out.suffix and len(set(suffixes)) == len(names))):
+        return [out] if len(names) == 1 else [out.with_suffix(suffix) for suffix in suffixes]
+    if out.is_file():
+        raise UsageError(
+            "The results need a folder.", detail=f"There are {len(names)} results, and {out} is a file. Name a folder."
+        )
+    plain = [name for _, name in names]
+    return [
+        out / (name if plain.count(name) == 1 and name else f"{component}-{name or 'result'}")
+        for component, name in names
+    ]
 
 
 def _read(file: Path) -> bytes:
