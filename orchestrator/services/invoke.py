@@ -52,7 +52,7 @@ def invoke(
         secrets: Its secret values.
         component: Where the file goes in.
         file: What goes in; its name is kept behind a token that tells this call from others.
-        out: Where the result goes: a file, or a folder; see :func:`_targets` for several results.
+        out: Where the result goes: a file, or a folder; see :func:`_destinations` for several results.
         timeout: Seconds to wait for the results.
         progress: Called with a short line when something worth showing happens.
 
@@ -180,7 +180,7 @@ def _results(service: Service, store: ObjectStore, token: str) -> list[str]:
 def _bring(call: _Call, stores: Mapping[str, ObjectStore], found: Mapping[str, Sequence[str]], out: Path) -> list[Path]:
     places = [(name, key) for name, keys in found.items() for key in keys]
     names = [(call.sinks[name].component, key.rsplit("/", 1)[-1].replace(call.token, "", 1)) for name, key in places]
-    targets = _targets(names, out)
+    targets = _destinations(names, out)
     for (name, key), target in zip(places, targets, strict=True):
         content = stores[name].get(_split(call.sinks[name].output_path)[0], key)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +188,7 @@ def _bring(call: _Call, stores: Mapping[str, ObjectStore], found: Mapping[str, S
     return targets
 
 
-def _targets(names: Sequence[tuple[str, str]], out: Path) -> list[Path]:
+def _destinations(names: Sequence[tuple[str, str]], out: Path) -> list[Path]:
     """Where each result goes.
 
     One result goes to the file that was named. Several that differ in their suffix go beside each other under that name
