@@ -235,10 +235,11 @@ def _reap(pid: int) -> None:
 
 
 def _another_engine_runs() -> bool:
-    """Whether some engine process runs at all, wherever it listens."""
-    for path in Path("/proc").glob("[0-9]*/comm"):
+    """Whether some engine process runs at all, wherever it listens; one that has ended has no command line."""
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            if path.read_text(encoding="ascii", errors="replace").strip() == "dockerd":
+            name = (process / "comm").read_text(encoding="ascii", errors="replace").strip()
+            if name == "dockerd" and (process / "cmdline").read_bytes():
                 return True
         except OSError:
             continue

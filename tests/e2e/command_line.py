@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import docker
+
+from orchestrator.clients.engine import connect, forget, stop_idle_own_engine
+
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 EXAMPLE = REPOSITORY / "examples" / "mask-detection"
 
@@ -88,15 +92,13 @@ def small(application: Path) -> Path:
     return file
 
 
-@dataclass(frozen=True)
 class Engine:
-    """The engine's own list of what there is, asked past the orchestrator."""
+    """The engine's own list of what there is, asked past the orchestrator, which may have stopped an idle engine."""
 
     def containers(self, deployment: str) -> list[Any]:
         """Containers of a deployment, running or not."""
-        from orchestrator.clients.engine import connect
-
-        found = connect().containers.list(all=True, filters={"label": f"continuum.deployment={deployment}"})
+        filters = {"label": f"continuum.deployment={deployment}"}
+        found = self._client().containers.list(all=True, filters=filters)
         return sorted(found, key=lambda c: str(c.name))
 
     def addresses(self, deployment: str) -> list[str]:
@@ -105,13 +107,17 @@ class Engine:
 
     def networks(self, deployment: str) -> list[Any]:
         """Networks of a deployment."""
-        from orchestrator.clients.engine import connect
-
-        return list(connect().networks.list(filters={"label": f"continuum.deployment={deployment}"}))
+        return list(self._client().networks.list(filters={"label": f"continuum.deployment={deployment}"}))
 
     def wipe(self, deployment: str) -> None:
-        """After a failed test: remove what it left, by label."""
+        """After a failed test: remove what it left, by label; then leave the engine as it was found."""
         for container in self.containers(deployment):
             container.remove(force=True, v=True)
         for network in self.networks(deployment):
             network.remove()
+        forget()
+        stop_idle_own_engine()
+
+    def _client(self) -> docker.DockerClient:
+        forget()
+        return connect()
