@@ -12,6 +12,7 @@ from orchestrator.executors.registry import ExecutorRegistry
 from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance, Operation
 from orchestrator.planning.plan import Change
+from orchestrator.planning.planner import instance_of_record
 from orchestrator.providers.base import DeploymentTag
 from orchestrator.state.model import InstanceRecord, Lifecycle, Pending
 from orchestrator.state.secrets import SecretStore
@@ -120,7 +121,8 @@ def _remove(change: Change, context: RunContext, writer: StateWriter, progress: 
         return
     token = creation_token(context.tag.lineage, change.address, record.generation)
     pending = Pending(Action.DELETE.value, token, context.run)
-    removing = replace(change, action=Action.DELETE)
+    # What is removed is what was made, where it was made: the change may want it elsewhere.
+    removing = replace(change, action=Action.DELETE, instance=instance_of_record(record))
     _run_operations(removing, replace(record, pending=pending), REMOVING, context, writer, progress)
 
 

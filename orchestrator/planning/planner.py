@@ -15,6 +15,9 @@ from orchestrator.state.model import InstanceRecord, Lifecycle, State
 
 _RENEWING = (Action.CREATE, Action.REPLACE)
 
+MACHINE, HOST = "machine", "host"
+"""Requirements by which a node is hosted on another: it goes with it, and moving it makes another object."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -97,7 +100,7 @@ def _decide(
         reasons.append(f"an earlier run left it {record.lifecycle.value}")
     if seen is not None and seen.presence is Presence.DEGRADED:
         reasons.append(seen.detail or "not as it should be")
-    reasons.extend(f"{address} is made anew" for address in renewed)
+    reasons.extend(f"{d} is {'made anew' if d in record.dependencies else 'new'}" for d in renewed)
     reasons.extend(
         f"{d} is mended" for d in instance.dependencies if d in changes and _is_mended(changes[d], record, d)
     )
@@ -105,12 +108,18 @@ def _decide(
     reasons.extend(differing)
     if not reasons:
         return Action.NO_OP, ("as wanted",)
-    return (Action.REPLACE if differing and _only_made_whole(instance) else Action.UPDATE), tuple(reasons)
+    return (Action.REPLACE if differing and _must_be_replaced(instance, record) else Action.UPDATE), tuple(reasons)
 
 
-def _only_made_whole(instance: DesiredInstance) -> bool:
-    """Whether other inputs need another object: so for what a provider makes and nothing configures in place."""
-    return bool(instance.provider) and "configure" not in instance.operations
+def _must_be_replaced(instance: DesiredInstance, record: InstanceRecord) -> bool:
+    """Whether other inputs need another object.
+
+    So for what a provider makes and nothing configures in place, and for what moves to another host, where the old one
+    would stay behind.
+    """
+    hosts = list(instance.requirements.get(HOST, ()))
+    moved = record.inputs.get(f"requirements.{HOST}", hosts) != hosts
+    return moved or (bool(instance.provider) and "configure" not in instance.operations)
 
 
 def _is_mended(change: Change, record: InstanceRecord, dependency: str) -> bool:
@@ -175,8 +184,8 @@ def _disposed(gone: Mapping[str, InstanceRecord]) -> set[str]:
 
 def _hosting(record: InstanceRecord) -> set[str]:
     found: set[str] = set()
-    for name in ("requirements.machine", "requirements.host"):
-        targets = record.inputs.get(name)
+    for name in (MACHINE, HOST):
+        targets = record.inputs.get(f"requirements.{name}")
         if isinstance(targets, list):
             found.update(str(t) for t in targets)
     return found

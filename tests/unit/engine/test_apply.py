@@ -254,3 +254,21 @@ def test_the_worst_look_counts() -> None:
     seen = [Observation(Presence.PRESENT), Observation(Presence.UNKNOWN), Observation(Presence.DEGRADED, "slow")]
     assert combine(seen) == Observation(Presence.DEGRADED, "slow")
     assert combine([]).presence is Presence.UNKNOWN
+
+
+def test_what_moves_is_removed_from_where_it_was_made(bed: Bed) -> None:
+    hosts = (instance("old"), instance("new"))
+    service = replace(instance("s", "old", operations=(SET_UP,)), provider="")
+    bed.apply(Wanted("local", {i.address: i for i in (*hosts, service)}))
+    removed_from: list[tuple[str, ...]] = []
+
+    def look(request: OperationRequest) -> None:
+        if request.operation == "delete":
+            removed_from.append(request.instance.requirements["host"])
+
+    bed.world.before = look
+    bed.world.objects["s"] = "s"
+    moved = replace(service, requirements={"host": ("new",)})
+    assert bed.apply(Wanted("local", {i.address: i for i in (*hosts, moved)})).is_complete
+    assert removed_from == [("old",)]
+    assert bed.session().state.instances["s"].dependencies == ("new",)
