@@ -77,7 +77,8 @@ def invoke(
         before = call.job_names()
         stores[start.name].put(bucket, key, content)
         found = _await_results(call, stores, before, time.monotonic() + timeout, timeout)
-        progress(f"{sum(len(keys) for keys in found.values())} results after the last component")
+        number = sum(len(keys) for keys in found.values())
+        progress(f"{number} result{'' if number == 1 else 's'} after the last component")
         return _bring(call, stores, found, out)
 
 

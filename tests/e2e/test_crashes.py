@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.clients.engine_daemon import OwnEngine
 from tests.e2e.command_line import Cli, Engine, small
 
 NAME = "mask-detection-rehearsal"
@@ -85,5 +87,28 @@ def test_two_ctrl_c_stop_now_and_the_state_is_still_good(cli: Cli, engine: Engin
     process.communicate(timeout=10)
     assert process.returncode == 130
     cli.run("status")
+    cli.run("destroy", "--auto-approve")
+    assert engine.containers(NAME) == []
+
+
+def test_an_engine_that_dies_half_way_is_named_and_the_next_apply_goes_on(
+    cli: Cli, engine: Engine, application: Path
+) -> None:
+    file = small(application)
+    assert engine.containers(NAME) == []
+    pid = OwnEngine().pid()
+    if pid is None:
+        pytest.skip("the engine in use belongs to somebody else, and is not to be killed")
+    process = cli.start("apply", file, "--rehearse", "--auto-approve")
+    wait_for(process, "layer1-rasppi[0]: creating")
+    os.kill(pid, signal.SIGKILL)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, output
+    assert "engine" in output
+    assert "run the same command again" in output
+
+    cli.run("apply", file, "--rehearse", "--auto-approve")
+    assert engine.addresses(NAME) == MACHINES
+    assert cli.json("status", NAME, "--json")["well"] is True
     cli.run("destroy", "--auto-approve")
     assert engine.containers(NAME) == []

@@ -22,7 +22,8 @@ pytestmark = pytest.mark.engine
 
 def picture(folder: Path) -> Path:
     file = folder / "people.png"
-    subprocess.run([sys.executable, EXAMPLE / "make_picture.py", file], check=True, timeout=60)
+    drawing = [sys.executable, EXAMPLE / "make_picture.py", file, "--people", "4", "--masked", "2"]
+    subprocess.run(drawing, check=True, timeout=60)
     return file
 
 
@@ -100,10 +101,13 @@ def check_no_secret_shows(cli: Cli) -> None:
 
 
 def check_the_pipeline(cli: Cli) -> None:
-    source, result = picture(cli.folder), cli.folder / "result.png"
-    result.unlink(missing_ok=True)
+    source, result, counts = picture(cli.folder), cli.folder / "result.png", cli.folder / "result.json"
+    for file in (result, counts):
+        file.unlink(missing_ok=True)
     cli.run("invoke", NAME, "blurry-faces", source, "-o", result)
-    assert result.stat().st_size > 0
+    found = json.loads(counts.read_text(encoding="utf-8"))
+    assert (found["faces"], found["masked"], found["unmasked"]) == (4, 2, 2)
+    assert result.read_bytes().startswith(b"\x89PNG")
     assert result.read_bytes() != source.read_bytes()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.planning.actions import Action
+from orchestrator.planning.observation import Presence
 
 if TYPE_CHECKING:
     from orchestrator.diagnostics import Diagnostic
@@ -161,9 +162,10 @@ def render_status(name: str, statuses: Sequence[InstanceStatus]) -> str:
         for s in statuses
     ]
     bad = sum(1 for s in statuses if not s.is_well)
-    verdict = (
-        "All is well." if not bad else f"{bad} of {len(statuses)} not as they should be: `deploy apply` mends them."
-    )
+    unknown = sum(1 for s in statuses if s.observed.presence is Presence.UNKNOWN)
+    verdict = "All is well." if not unknown else f"{unknown} of {len(statuses)} could not be asked."
+    if bad:
+        verdict = f"{bad} of {len(statuses)} not as they should be: `deploy apply` mends them."
     return (
         f"{name}\n" + table(("instance", "type", "state", "found", "detail", "where"), rows, wrap=44) + f"\n{verdict}"
     )
