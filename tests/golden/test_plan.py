@@ -1,4 +1,4 @@
-"""The plans that production files lead to: from nothing, and from what was applied before. Pure: no engine, no state file.
+"""The plans that production files lead to, from nothing and from what was applied before. No engine, no state file.
 
 ``<case>/plan.txt`` is the plan from nothing; ``changes/<case>/plan.txt`` the plan from the applied ``mask-detection``.
 """
