@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from orchestrator.errors import DeployError
+from orchestrator.topology.plain_yaml import load_plain
 
 
 class KubernetesError(DeployError):
@@ -59,7 +60,7 @@ def load_kubeconfig(path: Path) -> Kubeconfig:
         KubernetesError: If the file is not there or not a kubeconfig with a client certificate.
     """
     try:
-        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        loaded = load_plain(path.read_text(encoding="utf-8"))
         cluster, user = loaded["clusters"][0]["cluster"], loaded["users"][0]["user"]
         return Kubeconfig(
             cluster["server"],

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import yaml
-
 from orchestrator.diagnostics import Diagnostic, error
+from orchestrator.topology.plain_yaml import load_plain
 from orchestrator.topology.types import SECTIONS
 from orchestrator.topology.validate import Places, nowhere
 
@@ -42,11 +41,10 @@ def ask_tosca_parser(text: str, types: Mapping[str, str], places: Places = nowhe
 
 def _with_types(text: str, types: Mapping[str, str]) -> dict[str, Any]:
     """The template as a dictionary with the imported types written into it, so that no file is read again."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    template: dict[str, Any] = yaml.load(text, Loader=loader)  # noqa: S506 - a safe loader
+    template: dict[str, Any] = load_plain(text)
     template.pop("imports", None)
     for content in types.values():
-        definitions = yaml.load(content, Loader=loader)  # noqa: S506 - a safe loader
+        definitions = load_plain(content)
         for section in SECTIONS:
             if section in definitions:
                 template[section] = {**definitions[section], **template.get(section, {})}

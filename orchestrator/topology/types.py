@@ -14,6 +14,7 @@ import yaml
 from orchestrator.errors import DeployError
 from orchestrator.resources import data_path
 from orchestrator.topology.model import Value
+from orchestrator.topology.plain_yaml import load_plain
 
 STANDARD_OPERATIONS = ("create", "configure", "start", "stop", "delete")
 """Operations of TOSCA's Standard interface, in the order of a node's life."""
@@ -259,10 +260,9 @@ def load_types(paths: Sequence[Path]) -> TypeCatalogue:
     """
     definitions: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     files: dict[str, Path] = {}
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     for path in paths:
         try:
-            content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - a safe loader
+            content = load_plain(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
             raise TypesError("A file of types cannot be read.", detail=f"{path}: {problem}") from problem
         if not isinstance(content, dict):

@@ -133,3 +133,23 @@ def test_help_and_version(cli: Cli) -> None:
     assert all(name in listed for name in ("validate", "compile", "plan", "apply", "invoke", "destroy"))
     cli.run("nonsense", expect=2)
     cli.run(expect=0)
+
+
+def state_file(cli: Cli, name: str, content: str) -> Path:
+    file = cli.folder / ".deploy" / "shop-rehearsal" / "state" / name
+    file.parent.mkdir(mode=0o700, parents=True)
+    file.write_text(content, encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [('{"schema": 99}', "newer version"), ('{"schema": 1, "state": {"dep', "snapshot.json"), ("", "snapshot.json")],
+)
+def test_a_state_that_cannot_be_read_is_named_and_left_as_it_is(cli: Cli, content: str, says: str) -> None:
+    file = state_file(cli, "snapshot.json", content)
+    for command in (("status",), ("manifest",), ("destroy", "--auto-approve")):
+        shown = cli.run(*command, expect=1).stderr
+        assert says in shown
+        assert "→" in shown, "it says what to do"
+    assert file.read_text(encoding="utf-8") == content
