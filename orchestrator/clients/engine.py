@@ -91,6 +91,11 @@ def own_engine_running() -> bool:
     return _probe(OwnEngine().address)[0] is not None
 
 
+def own_engine_leaves_packet_filter_alone() -> bool:
+    """Whether an engine of our own is in use that sets no packet filter rules, because another engine does."""
+    return OwnEngine().leaves_packet_filter_alone()
+
+
 def stop_idle_own_engine() -> bool:
     """Stop the engine that this program started, if there is no container in it, running or not.
 

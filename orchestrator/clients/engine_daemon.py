@@ -25,6 +25,7 @@ HELPER_TIMEOUT = 5.0
 _PROGRAM_FOLDERS = ("/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin", "/sbin", "/bin")
 _KEPT_ENVIRONMENT = ("HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
 _KEPT_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
+_NO_FILTER = "--iptables=false"
 
 
 def engine_program() -> Path | None:
@@ -116,6 +117,14 @@ class OwnEngine:
             return None
         return pid if f"--host={self.address}".encode() in arguments else None
 
+    def leaves_packet_filter_alone(self) -> bool:
+        """Whether it runs beside another engine, whose packet filter it must not flush."""
+        pid = self.pid()
+        try:
+            return pid is not None and _NO_FILTER.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return False
+
     def log_tail(self, lines: int = 15) -> str:
         """The end of its log."""
         try:
@@ -141,7 +150,7 @@ class OwnEngine:
         if _another_engine_runs():
             # A second engine would flush the first one's packet filter chains. Machines then reach each other and this
             # machine, not the world outside.
-            command.append("--iptables=false")
+            command.append(_NO_FILTER)
         with self.log.open("wb") as log:
             return subprocess.Popen(
                 command,
@@ -235,11 +244,13 @@ def _reap(pid: int) -> None:
 
 
 def _another_engine_runs() -> bool:
-    """Whether some engine process runs at all, wherever it listens; one that has ended has no command line."""
+    """Whether some engine works on this network namespace's packet filter; one that has ended has no command line."""
+    own_network = Path("/proc/self/ns/net").stat().st_ino
     for process in Path("/proc").glob("[0-9]*"):
         try:
             name = (process / "comm").read_text(encoding="ascii", errors="replace").strip()
-            if name == "dockerd" and (process / "cmdline").read_bytes():
+            filters_here = (process / "ns" / "net").stat().st_ino == own_network
+            if name == "dockerd" and filters_here and (process / "cmdline").read_bytes():
                 return True
         except OSError:
             continue

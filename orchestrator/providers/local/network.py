@@ -14,10 +14,11 @@ import docker.errors
 from docker.models.networks import Network
 from docker.types import EndpointConfig, IPAMConfig, IPAMPool
 
-from orchestrator.clients.engine import translated_errors
+from orchestrator.clients.engine import own_engine_leaves_packet_filter_alone, translated_errors
 from orchestrator.errors import ProviderError
 from orchestrator.providers.base import DeploymentTag
 from orchestrator.providers.local.labels import deployment_labels, label_filters
+from orchestrator.providers.local.passage import open_passage
 
 POOLS = (IPv4Network("10.210.0.0/15"), IPv4Network("172.28.0.0/14"), IPv4Network("192.168.224.0/19"))
 """Private ranges that networks are cut from, the first one preferred."""
@@ -57,6 +58,8 @@ class DeploymentNetwork:
             ProviderError: If no range or no address is free.
         """
         network = self._find() or self._create()
+        if own_engine_leaves_packet_filter_alone():
+            open_passage(network)
         subnet = IPv4Network(network.attrs["IPAM"]["Config"][0]["Subnet"])
         joined = (c["IPv4Address"].split("/")[0] for c in (network.attrs.get("Containers") or {}).values())
         address = free_address(subnet, {IPv4Address(a) for a in (*used, *joined) if a})

@@ -11,7 +11,13 @@ from typing import Any
 import docker
 import docker.errors
 
-from orchestrator.clients.engine import connect, engine_architecture, stop_idle_own_engine, translated_errors
+from orchestrator.clients.engine import (
+    connect,
+    engine_architecture,
+    own_engine_leaves_packet_filter_alone,
+    stop_idle_own_engine,
+    translated_errors,
+)
 from orchestrator.errors import ProviderError
 from orchestrator.images.base_image import LOGIN_USER, ensure_machine_image
 from orchestrator.images.build_container import write_tar
@@ -34,6 +40,7 @@ from orchestrator.providers.local.labels import (
     machine_labels,
 )
 from orchestrator.providers.local.network import DeploymentNetwork
+from orchestrator.providers.local.passage import close_passage
 
 SSH_PORT = 22
 
@@ -117,6 +124,8 @@ class LocalProvider:
         filters = {"label": label_filters(deployment)}
         with translated_errors(f"removing the network of {deployment.name}"):
             for network in self._client.networks.list(filters=filters):
+                if own_engine_leaves_packet_filter_alone():
+                    close_passage(network)
                 try:
                     network.remove()
                 except docker.errors.NotFound:
