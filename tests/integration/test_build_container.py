@@ -68,7 +68,8 @@ def test_steps_and_files_are_kept_and_this_machines_configuration_is_not(
     assert seen == ["looking around", "writing"]
     assert output(tag) == "hello"
     assert output(tag, "cat", "/made", "/opt/note.txt") == "green\nnote"
-    assert output(tag, "find", "/run/build-inputs", "/run/build-folders", "/given", "-type", "f") == ""
+    # Whether there is a build-folders beside build-inputs depends on this machine's pip configuration.
+    assert output(tag, "sh", "-c", "find /run/build-* /given -type f") == ""
     found = connect().images.get(image)
     assert found.attrs["Config"]["Env"] == connect().images.get(base).attrs["Config"]["Env"]
     assert found.attrs["Config"]["Entrypoint"] is None
