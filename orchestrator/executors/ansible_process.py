@@ -153,8 +153,13 @@ class EventFilter:
 
     def _send(self, value: Mapping[str, Any]) -> None:
         # Whoever started this may be gone; the play goes on to its end all the same, holding the lock.
-        with contextlib.suppress(BrokenPipeError, ValueError):
-            print(self._mask(json.dumps(value)), flush=True)  # noqa: T201 - the pipe to the parent
+        try:
+            with contextlib.suppress(ValueError):
+                print(self._mask(json.dumps(value)), flush=True)  # noqa: T201 - the pipe to the parent
+        except BrokenPipeError:
+            # What could not be written stays in the buffer; Python would fail on it once more when it ends.
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
     def _mask(self, text: str) -> str:
         for secret in self._secrets:

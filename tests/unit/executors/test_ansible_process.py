@@ -81,3 +81,27 @@ def test_folders_of_killed_processes_are_removed(tmp_path: Path, monkeypatch: py
         (tmp_path / name).mkdir()
     remove_leftovers()
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"deploy-play-{os.getpid()}-b", "deploy-play-x-c"]
+
+
+def test_a_reader_that_is_gone_does_not_change_the_exit_code(tmp_path: Path) -> None:
+    program = (
+        "import pathlib, sys\n"
+        "from orchestrator.executors.ansible_process import EventFilter\n"
+        "EventFilter(pathlib.Path(sys.argv[1]), ()).close('successful', 0)"
+    )
+    # With buffered output, as Python has it unless the environment says otherwise.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        child = subprocess.run(
+            [sys.executable, "-c", program, tmp_path / "log"],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            env=environment,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert (child.returncode, child.stderr) == (0, b"")
