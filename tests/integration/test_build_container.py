@@ -38,7 +38,15 @@ def builders(tag: str) -> list[Container]:
 
 
 def output(image: str, *command: str) -> str:
-    return connect().containers.run(image, list(command), remove=True, network_mode="none").decode().strip()
+    # Read after its end: an engine that is followed while it writes may lose a last line without an end of line.
+    container = connect().containers.run(image, list(command), detach=True, network_mode="none")
+    try:
+        status = container.wait(timeout=60)["StatusCode"]
+        text: str = container.logs().decode().strip()
+    finally:
+        container.remove(force=True)
+    assert status == 0, text
+    return text
 
 
 def test_steps_and_files_are_kept_and_this_machines_configuration_is_not(
