@@ -87,8 +87,8 @@ class Console:
             sys.stderr.flush()
             _LOG.info("%s", text)
 
-    def progress_from_signal(self, text: str) -> None:
-        """Tell it from a signal handler, where no lock may be waited for."""
+    def progress_at_once(self, text: str) -> None:
+        """Tell it without waiting for anybody else who is telling something."""
         os.write(sys.stderr.fileno(), (text + "\n").encode())
 
     def ask(self, question: str) -> bool:

@@ -12,8 +12,9 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from orchestrator.clients.kubernetes import KubernetesClient, KubernetesError, load_kubeconfig
 from orchestrator.clients.oscar import observe_oscar
@@ -172,16 +173,7 @@ def _run_child(request: OperationRequest, job: dict[str, Any]) -> _Outcome:
     errors = Path(job["log_file"]).with_suffix(".stderr")
     errors.parent.mkdir(parents=True, exist_ok=True)
     with errors.open("wb") as stderr:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator.executors.ansible_process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            start_new_session=True,
-            pass_fds=(request.lock_fd,) if request.lock_fd >= 0 else (),
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PYTHONUNBUFFERED": "1"},
-        )
-    children.register(child)
+        child = children.start(partial(_start_play, request, stderr))
     # ansible-runner ends the play itself when its time is over; this timer is for a child that no longer does.
     guard = threading.Timer(job["timeout"] + _KILL_GRACE, children.kill_group, (child, signal.SIGKILL))
     guard.daemon = True
@@ -199,6 +191,18 @@ def _run_child(request: OperationRequest, job: dict[str, Any]) -> _Outcome:
         children.unregister(child)
     _read_errors(errors, outcome, job["secrets"])
     return outcome
+
+
+def _start_play(request: OperationRequest, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "orchestrator.executors.ansible_process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        start_new_session=True,
+        pass_fds=(request.lock_fd,) if request.lock_fd >= 0 else (),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PYTHONUNBUFFERED": "1"},
+    )
 
 
 def _exchange(

@@ -7,14 +7,27 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Sequence
+from threading import Lock
+
+_START_LIMIT = 5.0
+"""Seconds to wait for a child that is being started this moment."""
 
 _running: dict[int, subprocess.Popen[bytes]] = {}
-# A plain mapping without a lock: kill_all runs inside a signal handler, which may interrupt a holder of any lock.
+_gate = Lock()
+"""Held while a child is started and noted: one that runs unnoted could not be ended."""
 
 
-def register(child: subprocess.Popen[bytes]) -> None:
-    """Note a child that leads a process group of its own."""
-    _running[child.pid] = child
+def start(popen: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    """Start a child that leads a process group of its own, and note it.
+
+    Args:
+        popen: Starts it.
+    """
+    with _gate:
+        child = popen()
+        _running[child.pid] = child
+    return child
 
 
 def unregister(child: subprocess.Popen[bytes]) -> None:
@@ -23,12 +36,25 @@ def unregister(child: subprocess.Popen[bytes]) -> None:
 
 
 def kill_all(grace: float = 3.0) -> None:
-    """End every registered child with its group: asked first, so that it can remove its secrets, then forced.
+    """End every child with its group: asked first, so that it can remove its secrets, then forced.
+
+    Takes a lock for a moment, so it must not be called from a signal handler.
 
     Args:
         grace: Seconds between asking and forcing.
     """
-    children = list(_running.values())
+    with _gate:
+        children = list(_running.values())
+    _end(children, grace)
+
+
+def close(grace: float = 3.0) -> None:
+    """End every child and let none be started any more: for a process that ends itself right after."""
+    _gate.acquire(timeout=_START_LIMIT)
+    _end(list(_running.values()), grace)
+
+
+def _end(children: Sequence[subprocess.Popen[bytes]], grace: float) -> None:
     for child in children:
         kill_group(child, signal.SIGTERM)
     end = time.monotonic() + grace

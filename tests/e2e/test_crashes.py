@@ -82,9 +82,10 @@ def test_two_ctrl_c_stop_now_and_the_state_is_still_good(cli: Cli, engine: Engin
     process = cli.start("apply", file, "--rehearse", "--auto-approve")
     wait_for(process, "layer1-rasppi-k3s: creating")
     process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    wait_for(process, "Press Ctrl-C again to stop now")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
+    wait_for(process, "Stopped now")
+    process.communicate(timeout=30)
     assert process.returncode == 130
     cli.run("status")
     cli.run("destroy", "--auto-approve")
