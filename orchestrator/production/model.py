@@ -53,8 +53,26 @@ class OperatingSystem:
 
 
 @dataclass(frozen=True, slots=True)
+class CloudFunctions:
+    """What a resource of type NativeCloudFunction says: cloud functions of a region instead of machines.
+
+    Attributes:
+        region: Of the provider, e.g. ``us-east-1``.
+        idle_time: Seconds that an unused function is kept warm.
+        transition_cost: Cost of one hand-over between functions.
+    """
+
+    region: str = ""
+    idle_time: float | None = None
+    transition_cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Resource:
-    """A number of equal machines of a layer; memory in MB, storage in GB, cost per node and hour."""
+    """A number of equal machines of a layer; memory in MB, storage in GB, cost per node and hour.
+
+    ``functions`` is set if these are no machines but cloud functions.
+    """
 
     key: str
     name: str
@@ -72,6 +90,7 @@ class Resource:
     processors: tuple[Processor, ...]
     accelerators: tuple[Accelerator, ...]
     place: Location = field(compare=False)
+    functions: CloudFunctions | None = None
 
     @property
     def architecture(self) -> str:
@@ -175,13 +194,17 @@ class Dag:
 
 @dataclass(frozen=True, slots=True)
 class QosConstraint:
-    """A longest time, in seconds, for a component or, with several, for a way through the application."""
+    """A longest time, in seconds, for a component or, with several, for a way through the application.
+
+    ``layer`` is the number of the execution layer that it was written for; ``None`` if for the whole application.
+    """
 
     key: str
     components: tuple[str, ...]
     threshold: float
     is_global: bool
     place: Location = field(compare=False)
+    layer: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +229,99 @@ class PhysicalResource:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceConstraints:
+    """What a component says that it needs of a machine, in MB; video memory above 0 means a graphics processor."""
+
+    ram_mb: int
+    vram_mb: int
+    place: Location = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DriftDetection:
+    """How drift of a component's results is watched; intervals as the annotation writes them."""
+
+    metric: str
+    field: str
+    test: str
+    threshold: float | None
+    interval: str
+    monitoring_period: str
+    collection_period: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityNeeds:
+    """What a component's ``security`` annotation asks for; the production file's flags say how it is deployed."""
+
+    trusted_execution: bool = False
+    network_shield: bool = False
+    file_system_shield: bool = False
+    confidentiality_of_processing: bool = False
+    integrity_of_processing: bool = False
+    confidentiality_at_rest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """What a component's code is annotated with; times in seconds, the rate in requests a second.
+
+    Attributes:
+        component: Name of the component, as the production file or the annotated path has it.
+        local_time: Longest time of the component itself.
+        global_time: Longest time of the way that ends at it and begins at ``previous``.
+        previous: Components of that way before it.
+        throughput: Expected rate.
+        partitions: Number of partitions that its model may be split into; 0 if it is not to be split.
+        early_exits: Probability of each exit of its model, in order.
+        performance: Metric of its model and the least value, e.g. ``("accuracy", 0.9)``.
+        device: What it needs of a machine.
+        drift: How its drift is watched.
+        security: What it asks for.
+        place: Where the file speaks of it.
+    """
+
+    component: str
+    place: Location = field(compare=False)
+    local_time: float | None = None
+    global_time: float | None = None
+    previous: tuple[str, ...] = ()
+    throughput: float | None = None
+    partitions: int = 0
+    early_exits: tuple[float, ...] = ()
+    performance: tuple[str, float] | None = None
+    device: DeviceConstraints | None = None
+    drift: DriftDetection | None = None
+    security: SecurityNeeds | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """One of an application's alternative workflows; ``metric`` is what the optimiser ranked it by."""
+
+    name: str
+    edges: tuple[Edge, ...]
+    metric: tuple[str, float] | None
+    place: Location = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One line of ``im/auth.dat``; user names, passwords and tokens are not kept.
+
+    Attributes:
+        key: Its ``id``; may be empty.
+        type: InfrastructureManager, OpenStack, OpenNebula, EC2, OSCAR, Lambda, …
+        host: Address of the service; may be empty.
+    """
+
+    key: str
+    type: str
+    host: str
+    place: Location = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Production:
     """Everything about a deployment.
 
@@ -219,6 +335,10 @@ class Production:
         constraints: Quality-of-service constraints.
         physical: Physical machines by layer number and resource name.
         partitions: Component to its partitions.
+        annotations: By component; one that carries none is absent.
+        alternatives: Alternative workflows, best first.
+        alternative: Name of the one that ``dag`` was taken from; empty if there is none.
+        accounts: Services that there are credentials for.
         place: Where the system is described.
         name_place: Where its name stands.
     """
@@ -234,6 +354,10 @@ class Production:
     constraints: tuple[QosConstraint, ...] = ()
     physical: tuple[PhysicalResource, ...] = ()
     partitions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    annotations: Mapping[str, Annotations] = field(default_factory=dict)
+    alternatives: tuple[Alternative, ...] = ()
+    alternative: str = ""
+    accounts: tuple[Account, ...] = ()
 
     @property
     def layers(self) -> tuple[Layer, ...]:
