@@ -13,6 +13,7 @@ from orchestrator.production.layout import find_environment, find_source
 from orchestrator.production.load import Loaded
 from orchestrator.production.model import Component, Layer, LayerType, Production, Resource
 from orchestrator.production.naming import MAX_DEPLOYMENT, resource_node, sanitise, shorten
+from orchestrator.production.os_version import render_version
 from orchestrator.production.policies import build_groups, build_policies
 from orchestrator.production.units import render_size
 from orchestrator.topology.located import Mapping as MappingNode
@@ -310,7 +311,7 @@ def _capabilities(resource: Resource) -> Mapping[str, Mapping[str, Value]]:
     texts = (
         ("type", resource.system.type),
         ("distribution", resource.system.distribution),
-        ("version", resource.system.version),
+        ("version", render_version(resource.system.version)),
     )
     system.update({key: value for key, value in texts if value})
     count = resource.total_nodes
