@@ -34,12 +34,13 @@ class Processor:
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
-    """An accelerator of a resource; ``model`` as ``VENDOR MODEL``."""
+    """An accelerator of a resource; ``model`` as ``VENDOR MODEL``, ``memory_gb`` of one unit, 0 if not known."""
 
     key: str
     type: str
     model: str
     units: int
+    memory_gb: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class CloudFunctions:
 class Resource:
     """A number of equal machines of a layer; memory in MB, storage in GB, cost per node and hour.
 
-    ``functions`` is set if these are no machines but cloud functions.
+    ``functions`` is set if these are no machines but cloud functions. ``places`` has the place of each key's value.
     """
 
     key: str
@@ -91,6 +92,11 @@ class Resource:
     accelerators: tuple[Accelerator, ...]
     place: Location = field(compare=False)
     functions: CloudFunctions | None = None
+    places: Mapping[str, Location] = field(default_factory=dict, compare=False)
+
+    def place_of(self, key: str) -> Location:
+        """Where the value of a key of the file stands, else where the resource does."""
+        return self.places.get(key, self.place)
 
     @property
     def architecture(self) -> str:
@@ -146,7 +152,10 @@ class NetworkDomain:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """How a component runs; memory in MB. ``resource`` is the name of the selected resource."""
+    """How a component runs; memory in MB. ``resource`` is the name of the selected resource.
+
+    ``places`` has the place of each key's value.
+    """
 
     key: str
     image: str
@@ -160,6 +169,11 @@ class Container:
     resource: str
     place: Location = field(compare=False)
     resource_place: Location = field(compare=False)
+    places: Mapping[str, Location] = field(default_factory=dict, compare=False)
+
+    def place_of(self, key: str) -> Location:
+        """Where the value of a key of the file stands, else where the container does."""
+        return self.places.get(key, self.place)
 
 
 @dataclass(frozen=True, slots=True)

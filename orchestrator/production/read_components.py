@@ -81,6 +81,7 @@ def _container(key: str, section: Section) -> Container | None:
         resource=resource,
         place=section.place,
         resource_place=section.value_place(place_key),
+        places=section.value_places(),
     )
     section.finish(also=_SELECTED)
     return container if resource else None

@@ -123,6 +123,7 @@ def _resource(key: str, section: Section, kind: LayerType | None) -> Resource:
         processors=tuple(_processor(k, s) for k, s in section.sections("processors")),
         accelerators=tuple(a for k, s in section.sections("accelerators") for a in _accelerators(k, s)),
         place=section.key_place("name"),
+        places=section.value_places(),
     )
     if not resource.processors and kind is not LayerType.NATIVE_CLOUD_FUNCTION:
         detail = f"{section.address} names no processors; one amd64 core was assumed."
@@ -166,8 +167,9 @@ def _accelerators(key: str, section: Section) -> tuple[Accelerator, ...]:
     found: list[Accelerator] = []
     for _, inner in section.sections("processors"):
         units = _count(inner, "computingUnits", 1, 0, 1024)
-        found.append(Accelerator(key, inner.text("type"), inner.text("architecture"), units))
-        inner.finish(also=("name", "internalMemory", "SGXFlag"))
+        memory = _positive(inner, "internalMemory", "GB") or 0.0
+        found.append(Accelerator(key, inner.text("type"), inner.text("architecture"), units, memory))
+        inner.finish(also=("name", "SGXFlag"))
     section.finish(also=("name",))
     return tuple(found)
 

@@ -84,6 +84,10 @@ class Section:
         """Where the value of a key stands, else where the mapping begins."""
         return self.node.entries[key].location if key in self.node.entries else self.place
 
+    def value_places(self) -> dict[str, Location]:
+        """Where the value of each key stands."""
+        return {key: node.location for key, node in self.node.entries.items()}
+
     def has(self, key: str) -> bool:
         """Whether the key is there with a value that is not null."""
         node = self.node.entries.get(key)
