@@ -138,11 +138,15 @@ class _View:
                 for name, values in match.capabilities.items()
                 for key, value in values.items()
             )
-            and all(fnmatchcase(str(self.properties.get(key, "")), pattern) for key, pattern in match.like.items())
+            and all(self._is_like(key, pattern) for key, pattern in match.like.items())
+            and not any(self._is_like(key, p) for key, patterns in match.unlike.items() for p in patterns)
             and all(self.options.get(key) == value for key, value in match.options.items())
             and self._differs(match.differs)
             and (not match.unavailable_image or self._is_unavailable())
         )
+
+    def _is_like(self, name: str, pattern: str) -> bool:
+        return fnmatchcase(str(self.properties.get(name, "")), pattern)
 
     def _differs(self, texts: tuple[str, ...]) -> bool:
         if not texts:

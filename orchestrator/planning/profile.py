@@ -33,6 +33,7 @@ class Match:
         properties: Property name to the value it must have.
         capabilities: Capability to property to the value it must have.
         like: Property name to a shell pattern for its text.
+        unlike: Property name to shell patterns, none of which its text may fit.
         options: Option name to the value it must have.
         differs: Two texts with ``{…}`` fields that must both be there and not be the same.
         unavailable_image: Whether the node's image must be one that cannot be had.
@@ -42,6 +43,7 @@ class Match:
     properties: Mapping[str, Value] = field(default_factory=dict)
     capabilities: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     like: Mapping[str, str] = field(default_factory=dict)
+    unlike: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
     differs: tuple[str, ...] = ()
     unavailable_image: bool = False
@@ -230,12 +232,18 @@ def _match(section: Section) -> Match:
         properties=_mapping(section, "properties"),
         capabilities={key: value for key, value in capabilities.items() if isinstance(value, dict)},
         like={key: str(value) for key, value in _mapping(section, "like").items()},
+        unlike=_patterns(section, "unlike"),
         options={key: str(value) for key, value in _mapping(section, "options").items()},
         differs=tuple(item.text for item in section.texts("differs")),
         unavailable_image=section.boolean("unavailable_image"),
     )
     section.finish()
     return match
+
+
+def _patterns(section: Section, key: str) -> dict[str, tuple[str, ...]]:
+    values = _mapping(section, key)
+    return {name: tuple(map(str, v)) if isinstance(v, list) else (str(v),) for name, v in values.items()}
 
 
 def _operation(section: Section) -> OperationRule:

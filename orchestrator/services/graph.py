@@ -11,11 +11,12 @@ from html import escape
 from orchestrator.errors import DeployError, UsageError
 from orchestrator.topology.model import Group, NodeTemplate, Topology
 from orchestrator.topology.types import (
+    CLOUD_FUNCTION_PLATFORM,
     CLUSTER,
     COMPONENT_IMAGE,
     FUNCTION_PLATFORM,
     MACHINE,
-    OSCAR_SERVICE,
+    SERVICE,
     TypeCatalogue,
     shipped_types,
 )
@@ -32,7 +33,7 @@ _FILLS = {
     MACHINE: ("#e2e8f0", "#64748b"),
     CLUSTER: ("#dbeafe", "#3b82f6"),
     FUNCTION_PLATFORM: ("#ede9fe", "#8b5cf6"),
-    OSCAR_SERVICE: ("#ffedd5", _WAY),
+    SERVICE: ("#ffedd5", _WAY),
     "": ("#f8fafc", "#64748b"),
 }
 _LAYER_FILLS = ("#f0fdf4", "#f0f9ff", "#fefce8", "#fdf2f8", "#f5f3ff")
@@ -143,7 +144,7 @@ def render_dot(topology: Topology) -> str:
 def _dot_node(name: str, label: Label) -> str:
     fill, line = _FILLS[label.kind]
     extra = ', peripheries=2, style="filled"' if label.kind == MACHINE else ""
-    width = ", penwidth=1.6" if label.kind == OSCAR_SERVICE else ""
+    width = ", penwidth=1.6" if label.kind == SERVICE else ""
     return (
         f'{_quote(name)} [label={_html(label.title, label.lines)}, fillcolor="{fill}", color="{line}"{extra}{width}];'
     )
@@ -151,7 +152,7 @@ def _dot_node(name: str, label: Label) -> str:
 
 def _dot_edges(topology: Topology, labels: Mapping[str, Label]) -> list[str]:
     lines: list[str] = []
-    services = [name for name, label in labels.items() if label.kind == OSCAR_SERVICE]
+    services = [name for name, label in labels.items() if label.kind == SERVICE]
     in_a_row = _is_short_chain(topology, services)
     for node in topology.nodes.values():
         for requirement in node.requirements:
@@ -227,7 +228,7 @@ def _mermaid_node(identifier: str, label: Label) -> str:
     text = _mermaid_text("<br/>".join((f"<b>{escape(label.title)}</b>", *(escape(line) for line in label.lines))))
     if label.kind == MACHINE:
         return f'{identifier}[["{text}"]]'
-    return f'{identifier}("{text}")' if label.kind != OSCAR_SERVICE else f'{identifier}(["{text}"])'
+    return f'{identifier}("{text}")' if label.kind != SERVICE else f'{identifier}(["{text}"])'
 
 
 def _mermaid_text(text: str) -> str:
@@ -244,15 +245,17 @@ def label_of(node: NodeTemplate, topology: Topology, catalogue: TypeCatalogue) -
         return Label(MACHINE, title, _lines(node.description, size, _exists(node, "ExistingMachine")))
     if catalogue.is_derived(node.type, CLUSTER):
         return Label(CLUSTER, "K3s cluster", _lines(node.name, _exists(node, "ExistingK3sCluster")))
+    if catalogue.is_derived(node.type, CLOUD_FUNCTION_PLATFORM):
+        title = f"{node.properties.get('provider', 'aws')} functions"
+        where = (str(node.properties.get(key, "")) for key in ("region", "architecture"))
+        return Label(FUNCTION_PLATFORM, title, _lines(" · ".join(part for part in where if part)))
     if catalogue.is_derived(node.type, FUNCTION_PLATFORM):
         return Label(
             FUNCTION_PLATFORM, "OSCAR", _lines("runs services when files arrive", _exists(node, "ExistingOscar"))
         )
-    if catalogue.is_derived(node.type, OSCAR_SERVICE):
+    if catalogue.is_derived(node.type, SERVICE):
         needs = f"{node.properties.get('cpu')} cores · {node.properties.get('memory_mb')} MB a run"
-        return Label(
-            OSCAR_SERVICE, str(node.properties.get("component", node.name)), _lines(_image(node, topology), needs)
-        )
+        return Label(SERVICE, str(node.properties.get("component", node.name)), _lines(_image(node, topology), needs))
     return Label("", node.name, _lines(node.type.rpartition(".")[2]))
 
 

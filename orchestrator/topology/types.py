@@ -23,7 +23,8 @@ MACHINE = "continuum.nodes.Machine"
 CLUSTER = "continuum.nodes.KubernetesCluster"
 FUNCTION_PLATFORM = "continuum.nodes.FunctionPlatform"
 COMPONENT_IMAGE = "continuum.nodes.ComponentImage"
-OSCAR_SERVICE = "continuum.nodes.OscarService"
+CLOUD_FUNCTION_PLATFORM = "continuum.nodes.CloudFunctionPlatform"
+SERVICE = "continuum.nodes.Service"
 
 SECTIONS = ("node_types", "relationship_types", "capability_types", "artifact_types", "group_types", "policy_types")
 
