@@ -1,58 +1,12 @@
-"""Groups and policies of the topology: layers, network domains, placement, cost, quality of service, security."""
+"""Policies of the topology: placement, scaling, cost, quality of service, what the code asks for, security."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator.production.model import NetworkDomain, Production
+from orchestrator.production.model import Production
 from orchestrator.production.naming import resource_node, sanitise
-from orchestrator.topology.model import Group, NodeTemplate, Policy, Value
-
-
-def build_groups(model: Production, nodes: Mapping[str, NodeTemplate]) -> dict[str, Group]:
-    """A group for each network domain and each layer that has nodes."""
-    groups: dict[str, Group] = {}
-    for domain in model.domains:
-        machines = tuple(
-            name
-            for layer in sorted(domain.layers, key=lambda found: found.number)
-            for resource in layer.resources
-            if (name := resource_node(layer.number, resource.name)) in nodes
-        )
-        if machines:
-            name = f"domain-{sanitise(domain.key)}"
-            groups[name] = Group(name, "continuum.groups.NetworkDomain", machines, _domain_properties(domain))
-    for layer in model.layers:
-        members: list[str] = []
-        for resource in layer.resources:
-            base = resource_node(layer.number, resource.name)
-            members += [name for name in (base, f"{base}-k3s", f"{base}-oscar") if name in nodes]
-        members += [
-            f"service-{sanitise(c.name)}"
-            for c in model.components.values()
-            if c.layer == layer.number and f"service-{sanitise(c.name)}" in nodes
-        ]
-        if members:
-            name = f"layer-{layer.number}"
-            properties: dict[str, Value] = {
-                "name": layer.name,
-                "number": layer.number,
-                "layer_type": layer.type.value,
-                "network_domain": layer.domain,
-            }
-            groups[name] = Group(name, "continuum.groups.ComputationalLayer", tuple(members), properties)
-    return groups
-
-
-def _domain_properties(domain: NetworkDomain) -> dict[str, Value]:
-    properties: dict[str, Value] = {"name": domain.name}
-    if domain.access_delay is not None:
-        properties["access_delay"] = float(domain.access_delay)
-    if domain.bandwidth is not None:
-        properties["bandwidth"] = float(domain.bandwidth)
-    if domain.sub_domains:
-        properties["sub_domains"] = list(domain.sub_domains)
-    return properties
+from orchestrator.topology.model import NodeTemplate, Policy, Value
 
 
 def build_policies(model: Production, nodes: Mapping[str, NodeTemplate]) -> dict[str, Policy]:
