@@ -1,9 +1,10 @@
 # Every target sets up what it lacks first; all are safe to repeat. `make` alone lists them.
-#   VENV=DIR       the virtual environment to make and use (.venv)
+#   VENV=DIR       the virtual environment to make and use (.venv); SYSTEMS_VENV the one for `make test-systems`
 #   PYTHON=FILE    the Python 3.11-3.13 to make it with
 #   KEEP=1         leave the demo's deployment running
 VENV ?= .venv
-export VENV
+SYSTEMS_VENV ?= .venv-systems
+export VENV SYSTEMS_VENV
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
 ifdef PYTHON
@@ -11,7 +12,7 @@ export PYTHON
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-engine test-slow lint format clean
+.PHONY: help demo test test-fast test-engine test-slow test-systems bench lint format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -20,13 +21,13 @@ demo: ## the whole program on this machine, end to end (a few minutes)
 	@scripts/bootstrap demo
 	@$(PY) scripts/demo
 
-test: ## all tests but the slow ones
+test: ## all tests but the slow ones and the ones over other people's servers
 	@scripts/bootstrap test
-	@$(PYTEST) -m "not slow"
+	@$(PYTEST) -m "not slow and not systems"
 
 test-fast: ## the tests that need no container engine
 	@scripts/bootstrap lint
-	@$(PYTEST) -m "not slow and not engine"
+	@$(PYTEST) -m "not slow and not engine and not systems"
 
 test-engine: ## the tests that need a container engine
 	@scripts/bootstrap test
@@ -35,6 +36,14 @@ test-engine: ## the tests that need a container engine
 test-slow: ## the slow tests
 	@scripts/bootstrap test
 	@$(PYTEST) -m slow
+
+test-systems: ## the tests against other people's servers and parsers, in an environment of their own (0.8 GB)
+	@scripts/bootstrap systems
+	@$(PYTEST) -m systems
+
+bench: ## how long whole commands take, against yardsticks taken in the same run
+	@scripts/bootstrap lint
+	@$(PY) -m scripts.bench
 
 lint: ## style, types, import layers, Ansible, YAML, shell, Terraform
 	@scripts/bootstrap lint
