@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import pairwise
 
-from orchestrator.production.dag_order import successors
-from orchestrator.production.model import Annotations, Edge, Production, QosConstraint
+from orchestrator.production.model import Annotations, Production, QosConstraint
 from orchestrator.production.naming import partition_of, sanitise, segment_order
 
 
@@ -79,11 +79,18 @@ def annotated_constraints(model: Production) -> tuple[QosConstraint, ...]:
     return tuple(found)
 
 
-def first_gap(way: Sequence[str], edges: Sequence[Edge]) -> tuple[str, str, bool] | None:
-    """The first two neighbours of a way that no edge joins, and whether other components lie between them."""
-    joined = {(edge.source, edge.target) for edge in edges}
+def first_gap(
+    way: Sequence[str], joined: AbstractSet[tuple[str, str]], after: Mapping[str, Sequence[str]]
+) -> tuple[str, str, bool] | None:
+    """The first two neighbours of a way that no edge joins, and whether other components lie between them.
+
+    Args:
+        way: Components in order.
+        joined: Source and target of every edge.
+        after: Component to the components that get its results.
+    """
     gap = next((step for step in pairwise(way) if step not in joined), None)
-    return None if gap is None else (*gap, is_reachable(gap[0], gap[1], successors(edges)))
+    return None if gap is None else (*gap, is_reachable(gap[0], gap[1], after))
 
 
 def is_reachable(start: str, end: str, after: Mapping[str, Sequence[str]]) -> bool:

@@ -86,7 +86,6 @@ def test_good_file_has_no_errors(tmp_path: Path) -> None:
         ("  name: Mask Detection\n", "", "A key is missing.", "'name'"),
         ("Components:", "Componens:", "A key is missing.", "Components"),
         ("System:", "Sistem:", "This is no production file.", "System"),
-        ("type: Virtual", "type: NativeCloudFunction", "Cloud functions are not deployed yet.", "computationalLayer2"),
         ("executionLayer: 2", "executionLayer: 2\n      executionLayer: 1", "A key is given twice.", "line"),
     ],
 )  # fmt: skip

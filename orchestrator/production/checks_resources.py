@@ -1,0 +1,74 @@
+"""Checks resources by themselves: their images, their processors, and whether they are used."""
+
+from __future__ import annotations
+
+from orchestrator.production.clouds import KNOWN_SCHEMES, scheme_of
+from orchestrator.production.model import LayerType, Production
+from orchestrator.production.placement import place_components, used_resources
+from orchestrator.topology.reading import Findings, did_you_mean
+
+
+def check_image_ids(model: Production, findings: Findings) -> None:
+    """The image id of virtual machines names a cloud; a warning, since another orchestrator may know more of them."""
+    used = used_resources(place_components(model))
+    for layer in model.layers:
+        if layer.type is not LayerType.VIRTUAL:
+            continue
+        for resource in layer.resources:
+            image_id = resource.system.image_id
+            scheme = scheme_of(image_id)
+            if not image_id or scheme in KNOWN_SCHEMES or (layer.number, resource.name) not in used:
+                continue
+            place = resource.place_of("operatingSystemImageId")
+            if scheme:
+                detail = f"{image_id!r} names the cloud {scheme!r}.{did_you_mean(scheme, KNOWN_SCHEMES)}"
+            else:
+                detail = (
+                    f"{image_id!r} does not say which cloud makes the machines. Write scheme://place/identifier, e.g. "
+                    "aws://region/image, ost://host/image or one://host/image."
+                )
+            findings.warning("No such cloud.", detail, place, resource.name)
+
+
+def check_architectures(model: Production, findings: Findings) -> None:
+    """A machine has processors of one architecture; a warning, since the first one's is taken."""
+    for layer in model.layers:
+        for resource in layer.resources:
+            architectures = tuple(dict.fromkeys(p.architecture for p in resource.processors))
+            if len(architectures) > 1:
+                detail = (
+                    f"{resource.name!r} has processors for {' and '.join(architectures)}, and a machine runs one of "
+                    f"them; {architectures[0]} was taken. Describe other machines as a resource of their own."
+                )
+                findings.warning(
+                    "Processors have different architectures.",
+                    detail,
+                    resource.place_of("processors"),
+                    resource.name,
+                )
+
+
+def check_physical(model: Production, findings: Findings) -> None:
+    """Physical machines belong to a resource, and are as many as it has."""
+    for physical in model.physical:
+        layer = model.layer(physical.layer)
+        resource = layer.resource(physical.name) if layer else None
+        if resource is None:
+            detail = f"physical_nodes.yaml describes {physical.name!r} on layer {physical.layer}, which is not there."
+            findings.warning("No such resource.", detail, physical.place, physical.name)
+        elif physical.hosts and len(physical.hosts) != resource.total_nodes:
+            detail = (
+                f"physical_nodes.yaml gives {len(physical.hosts)} machines for {physical.name!r}; totalNodes is "
+                f"{resource.total_nodes}."
+            )
+            findings.warning("The number of machines differs.", detail, physical.place, physical.name)
+
+
+def check_unused(model: Production, findings: Findings) -> None:
+    """A resource that no component selects is left out."""
+    used = {(c.layer, c.container.resource.casefold()) for c in model.components.values()}
+    for layer in model.layers:
+        for resource in layer.resources:
+            if (layer.number, resource.name.casefold()) not in used:
+                detail = f"No component selects {resource.name!r} on layer {layer.number}; it is left out."
+                findings.warning("A resource is not used.", detail, resource.place, resource.name)
