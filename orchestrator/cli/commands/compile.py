@@ -7,7 +7,10 @@ from pathlib import Path
 
 from orchestrator.cli.commands import options
 from orchestrator.cli.console import Console
+from orchestrator.cli.views.cost import render_cost
 from orchestrator.services.compile import write_compiled
+from orchestrator.topology.cost import cost_of
+from orchestrator.topology.types import shipped_types
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,4 +24,5 @@ def run(args: argparse.Namespace, console: Console) -> int:
     loaded = options.load(args.file, console)
     for path in write_compiled(loaded, args.output):
         console.result(str(path))
+    console.progress("\n" + render_cost(cost_of(loaded.topology, shipped_types())))
     return 0

@@ -8,11 +8,14 @@ from pathlib import Path
 from orchestrator.cli.commands import options
 from orchestrator.cli.console import Console
 from orchestrator.cli.views import human, machine
+from orchestrator.cli.views.cost import change_of, cost_to_json, render_cost
 from orchestrator.planning.plan_file import SavedPlan, render_saved_plan
 from orchestrator.services.deployment import open_for_reading
 from orchestrator.services.preflight import check_plan
 from orchestrator.services.prepare import prepare, want
 from orchestrator.state.durable_file import replace_file
+from orchestrator.topology.cost import cost_of
+from orchestrator.topology.types import shipped_types
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,10 +39,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.out:
         saved = SavedPlan(plan, loaded.template_text, target.options, str(loaded.application_root))
         replace_file(args.out, render_saved_plan(saved).encode())
+    price = cost_of(loaded.topology, shipped_types())
+    change = change_of(plan, price, shipped_types())
     if args.json:
-        console.result(machine.render_plan(plan))
+        console.result(machine.render_plan(plan, cost_to_json(price, change)))
     else:
         console.result(human.render_plan(plan, loaded.topology))
+        console.result("\n" + render_cost(price, change))
         console.result("\n" + human.render_substitutions(plan.substitutions))
     obstacles = (*findings, *check_plan(plan))
     if obstacles:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.diagnostics import Diagnostic
@@ -30,9 +30,9 @@ def render_diagnostics(diagnostics: Sequence[Diagnostic]) -> str:
     )
 
 
-def render_plan(plan: Plan) -> str:
-    """The plan's documented form."""
-    return _dump(plan_to_json(plan))
+def render_plan(plan: Plan, cost: Mapping[str, Any]) -> str:
+    """The plan's documented form, with what it costs (see ``cost_to_json``)."""
+    return _dump(plan_to_json(plan) | {"cost": cost})
 
 
 def render_manifest(manifest: Manifest) -> str:
