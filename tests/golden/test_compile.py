@@ -14,7 +14,7 @@ from orchestrator.production.load import load_production
 from orchestrator.resources import data_path
 from orchestrator.topology.dump import render_template
 from orchestrator.topology.parse import parse_template
-from orchestrator.topology.types import shipped_types
+from orchestrator.topology.types import FUNCTION_PLATFORM, shipped_types
 from orchestrator.topology.validate import check_topology
 
 CASES = sorted(path.parent.name for path in Path(__file__).parent.glob("*/production.yaml"))
@@ -40,6 +40,22 @@ def test_production_file_compiles_to_the_expected_template(case: str, update_gol
     if update_golden:
         expected.write_text(text, encoding="utf-8")
     assert text == expected.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_components_on_one_resource_share_one_cluster(case: str) -> None:
+    topology, _ = compile_topology(load_production(Path(__file__).parent / case / "production.yaml"))
+    placed = {tuple(p.properties.items()) for p in topology.policies.values() if p.type.endswith(".Placement")}
+    platforms = [n for n in topology.nodes.values() if shipped_types().is_derived(n.type, FUNCTION_PLATFORM)]
+    assert len(platforms) == len(placed)
+    if case == "gpu-spot-flavour":
+        hosts = [
+            r.node
+            for n in topology.nodes.values()
+            for r in n.requirements
+            if n.name.startswith("service-") and r.name == "host"
+        ]
+        assert hosts.count("layer1-gpu-spot-oscar") == 3
 
 
 @pytest.mark.parametrize("case", CASES)
