@@ -54,7 +54,8 @@ class ServiceCompiler:
         artifacts: dict[str, Artifact] = {}
         if source and digest:
             properties["source_digest"] = digest
-            artifacts["source"] = Artifact(source.as_posix(), "continuum.artifacts.ComponentSource")
+            # The slash says that it is a folder: readers that look a file up want to know.
+            artifacts["source"] = Artifact(f"{source.as_posix()}/", "continuum.artifacts.ComponentSource")
         elif not component.container.image:
             detail = f"Component {component.name!r} has neither an image nor sources under {self.root / 'src'}."
             self.findings.error("A component has no image.", detail, component.container.place, component.name)
