@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from orchestrator.diagnostics import Location
 from orchestrator.production.dag_order import find_cycle, successors
 from orchestrator.production.model import Edge, Production, QosConstraint
-from orchestrator.production.ways import DeployedNames, annotated_constraints, annotations_of, first_gap
+from orchestrator.production.ways import DeployedNames, annotated_constraints, annotations_by_component, first_gap
 from orchestrator.topology.reading import Findings, did_you_mean
 
 MOST_CYCLES = 10
@@ -66,8 +66,9 @@ def check_probabilities(model: Production, findings: Findings) -> None:
     after: dict[str, list[Edge]] = {}
     for edge in model.dag.edges:
         after.setdefault(edge.source, []).append(edge)
+    annotated = annotations_by_component(model)
     for name, edges in after.items():
-        annotations = annotations_of(model, name)
+        annotations = annotated.get(name)
         exits = annotations.early_exits if annotations else ()
         written = [edge.probability for edge in edges]
         total = sum(written)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from orchestrator.production.model import Annotations, DriftDetection, Production, Resource, SecurityNeeds
 from orchestrator.production.naming import resource_node, sanitise
 from orchestrator.production.placement import is_cloud_functions, place_components, platform_node
-from orchestrator.production.ways import DeployedNames, annotated_constraints, annotations_of
+from orchestrator.production.ways import DeployedNames, annotated_constraints, annotations_by_component
 from orchestrator.topology.model import NodeTemplate, Policy, Value
 
 
@@ -97,10 +97,7 @@ def _quality(model: Production) -> Iterable[Policy]:
 
 def _annotated(model: Production) -> Iterable[Policy]:
     """What a component's code asks for; of a split component the segments have its early exits."""
-    for component in model.components:
-        found = annotations_of(model, component)
-        if found is None:
-            continue
+    for component, found in annotations_by_component(model).items():
         if found.early_exits:
             yield _of_service("early-exits", component, "EarlyExits", {"probabilities": list(found.early_exits)})
         if component in model.annotations:
@@ -131,6 +128,7 @@ def _drift(drift: DriftDetection) -> dict[str, Value]:
 
 
 def _security(model: Production) -> Iterable[Policy]:
+    annotated = annotations_by_component(model)
     for component in model.components.values():
         container = component.container
         flags: dict[str, Value] = {
@@ -138,7 +136,7 @@ def _security(model: Production) -> Iterable[Policy]:
             "network_protection": container.network_protection,
             "file_system_protection": container.file_system_protection,
         }
-        annotations = annotations_of(model, component.name)
+        annotations = annotated.get(component.name)
         asked = asked_shields(annotations.security) if annotations and annotations.security else ()
         if any(flags.values()) or asked:
             also: dict[str, Value] = {"asked": list(asked)} if asked else {}

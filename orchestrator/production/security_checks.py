@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orchestrator.production.model import Production, SecurityNeeds
+from orchestrator.production.model import Annotations, Production, SecurityNeeds
 from orchestrator.production.placement import Placed, place_components
-from orchestrator.production.ways import annotations_of
+from orchestrator.production.ways import annotations_by_component
 from orchestrator.topology.reading import Findings
 
 
 def check_security(model: Production, findings: Findings) -> None:
     """Every rule for every component."""
-    for placed in place_components(model).values():
+    annotated = annotations_by_component(model)
+    for name, placed in place_components(model).items():
         for rule in SHIELD_RULES:
-            rule(placed, model, findings)
+            rule(placed, annotated.get(name), findings)
 
 
-def check_enclave(placed: Placed, _model: Production, findings: Findings) -> None:
+def check_enclave(placed: Placed, _annotations: Annotations | None, findings: Findings) -> None:
     """Trusted execution needs a processor with SGX: it is refused where there is none, since nothing would be shielded.
 
     Whoever asks for it relies on it; a component that runs unshielded is worse than one that does not run.
@@ -47,9 +48,8 @@ def check_enclave(placed: Placed, _model: Production, findings: Findings) -> Non
     findings.error("There is no enclave to run in.", detail, place, name)
 
 
-def check_annotated_security(placed: Placed, model: Production, findings: Findings) -> None:
+def check_annotated_security(placed: Placed, annotations: Annotations | None, findings: Findings) -> None:
     """What a component's code asks for is deployed; a warning, since the production file decides."""
-    annotations = annotations_of(model, placed.component.name)
     if annotations is None or annotations.security is None:
         return
     container, name = placed.component.container, placed.component.name
@@ -84,5 +84,8 @@ def _flags(needs: SecurityNeeds) -> dict[str, list[str]]:
     return {flag: [name for name, is_asked in names.items() if is_asked] for flag, names in wanted.items()}
 
 
-SHIELD_RULES: tuple[Callable[[Placed, Production, Findings], None], ...] = (check_enclave, check_annotated_security)
-"""Each gets a component where it runs; rules of SCONE go here."""
+SHIELD_RULES: tuple[Callable[[Placed, Annotations | None, Findings], None], ...] = (
+    check_enclave,
+    check_annotated_security,
+)
+"""Each gets a component where it runs and what its code is annotated with; rules of SCONE go here."""

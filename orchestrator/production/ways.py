@@ -47,14 +47,16 @@ class DeployedNames:
         return tuple(part for parts in found for part in parts) if all(found) else ()
 
 
-def annotations_of(model: Production, component: str) -> Annotations | None:
-    """What a component's code is annotated with; a segment of a split component has that component's."""
-    found = model.annotations.get(component)
-    base, partition = partition_of(component)
-    if found is not None or not partition:
-        return found
-    folded = sanitise(base)
-    return next((a for name, a in model.annotations.items() if sanitise(name) == folded), None)
+def annotations_by_component(model: Production) -> dict[str, Annotations]:
+    """What the code of each component is annotated with; a segment of a split component has that component's."""
+    folded = {sanitise(name): annotations for name, annotations in model.annotations.items()}
+    found: dict[str, Annotations] = {}
+    for name in model.components:
+        base, partition = partition_of(name)
+        own = model.annotations.get(name) or (folded.get(sanitise(base)) if partition else None)
+        if own is not None:
+            found[name] = own
+    return found
 
 
 def annotated_constraints(model: Production) -> tuple[QosConstraint, ...]:
