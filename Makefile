@@ -43,7 +43,7 @@ test-systems: ## the tests against other people's servers and parsers, in an env
 
 bench: ## how long whole commands take, against yardsticks taken in the same run
 	@scripts/bootstrap lint
-	@$(PY) -m scripts.bench
+	@$(PY) scripts/bench
 
 lint: ## style, types, import layers, Ansible, YAML, shell, Terraform
 	@scripts/bootstrap lint
