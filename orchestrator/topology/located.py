@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from orchestrator.diagnostics import Diagnostic, Location, error
+from orchestrator.diagnostics import Diagnostic, Location, error, warning
 from orchestrator.topology.model import Value
 
 MAX_BYTES = 10 * 1024 * 1024
@@ -27,6 +27,7 @@ _LINE_ENDS = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _UNPRINTABLE = re.compile(
     "[^\x09\x0a\x0d\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]",
 )
+_LONE_DASH = re.compile(r"^(?P<before>[ ]*[A-Za-z_][\w.-]*[ ]*:[ ]+)-(?=[ ]*(?:#.*)?$)")
 _STANDARD_TAG = "tag:yaml.org,2002:"
 _KNOWN_TAGS = frozenset({"str", "int", "float", "bool", "null", "timestamp", "seq", "map"})
 _EVENTS: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -192,17 +193,40 @@ def parse_document(text: str, file: str) -> Document:
             location=source.at(len(lines) - 1, len(lines[-1])),
         )
         return Document(file, text, None, (finding,))
+    document = _compose(text, source)
+    if document.root is None:
+        mended, warnings = _without_lone_dashes(text, source)
+        second = _compose(mended, source) if warnings else document
+        if second.root is not None:
+            return Document(file, text, second.root, (*warnings, *second.diagnostics))
+    return document
+
+
+def _compose(text: str, source: Source) -> Document:
     composer = _Composer(source)
     try:
         root = composer.compose(text)
     except _StopError as stop:
-        return Document(file, text, None, (*composer.findings, stop.diagnostic))
+        return Document(source.file, text, None, (*composer.findings, stop.diagnostic))
     if root is None or (isinstance(root, Scalar) and root.is_null):
-        finding = error(
-            "The file is empty.", f"There is nothing in {file} but blanks or comments.", location=source.at(0, 0)
-        )
-        return Document(file, text, None, (finding,))
-    return Document(file, text, root, tuple(composer.findings))
+        detail = f"There is nothing in {source.file} but blanks or comments."
+        finding = error("The file is empty.", detail, location=source.at(0, 0))
+        return Document(source.file, text, None, (finding,))
+    return Document(source.file, text, root, tuple(composer.findings))
+
+
+def _without_lone_dashes(text: str, source: Source) -> tuple[str, tuple[Diagnostic, ...]]:
+    """The text with nothing as the value where a person wrote ``key: -`` for it, which is no YAML."""
+    lines = _LINE_ENDS.split(text)
+    warnings: list[Diagnostic] = []
+    for number, line in enumerate(lines):
+        found = _LONE_DASH.match(line)
+        if found:
+            lines[number] = f"{found['before']}~{line[found.end() :]}"
+            detail = "'-' alone is no value in YAML; it was taken for nothing. Leave the value out, or write null."
+            place = source.at(number, len(found["before"]))
+            warnings.append(warning("A value is written differently.", detail, location=place))
+    return "\n".join(lines), tuple(warnings)
 
 
 def _refused(file: str, summary: str, detail: str) -> Document:

@@ -135,3 +135,20 @@ def test_quoted_text_is_no_number() -> None:
     assert isinstance(root, Mapping)
     assert plain_value(root) == {"a": "1", "b": 2, "c": "3", "d": 99999999999999999999}
     assert isinstance(root.entries["a"], Scalar)
+
+
+def test_a_lone_dash_as_value_is_taken_for_nothing_and_said_so() -> None:
+    text = "a:\r\n  image: -   # none yet\r\n  size: 5\r\nlist:\r\n- x\r\n"
+    document = parse_document(text, "f.yaml")
+    assert document.root is not None
+    assert plain_value(document.root) == {"a": {"image": None, "size": 5}, "list": ["x"]}
+    [found] = document.diagnostics
+    assert (found.severity, found.summary) == ("warning", "A value is written differently.")
+    assert found.location is not None
+    assert (found.location.line, found.location.column, found.location.text) == (2, 10, "  image: -   # none yet")
+
+
+def test_lone_dashes_hide_no_other_mistake() -> None:
+    document = parse_document("a: -\nb: [1\n", "f.yaml")
+    assert document.root is None
+    assert [d.summary for d in document.diagnostics] == ["The file is not valid YAML."]
