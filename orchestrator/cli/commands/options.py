@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.cli.console import Console
 from orchestrator.cli.views import human
 from orchestrator.diagnostics import has_errors
 from orchestrator.errors import InvalidInputError, UsageError
-from orchestrator.services.deployment import OpenDeployment, open_for_reading
 from orchestrator.services.load import LoadedTopology, load_topology
-from orchestrator.services.prepare import Target
-from orchestrator.state.folders import find_deployment
+
+if TYPE_CHECKING:
+    from orchestrator.services.deployment import OpenDeployment
+    from orchestrator.services.prepare import Target
 
 
 def add_name(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +63,8 @@ def target(args: argparse.Namespace, loaded: LoadedTopology) -> Target:
     Raises:
         UsageError: If options of a rehearsal are given without one, or the K3s binary is not there.
     """
+    from orchestrator.services.prepare import Target  # noqa: PLC0415 - a third of the start, unused by most commands
+
     if not args.rehearse:
         if args.k3s or args.k3s_binary:
             raise UsageError(
@@ -103,6 +107,9 @@ def approve(args: argparse.Namespace, console: Console, question: str) -> bool:
 
 def open_named(name: str | None, console: Console) -> OpenDeployment:
     """The deployment that is meant, to look at; from here on its secrets are masked in everything that goes out."""
+    from orchestrator.services.deployment import open_for_reading  # noqa: PLC0415 - the same
+    from orchestrator.state.folders import find_deployment  # noqa: PLC0415 - the same
+
     opened = open_for_reading(find_deployment(name))
     introduce(opened, console)
     return opened
