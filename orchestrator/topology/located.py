@@ -196,8 +196,8 @@ def parse_document(text: str, file: str) -> Document:
     document = _compose(text, source)
     if document.root is None:
         mended, warnings = _without_lone_dashes(text, source)
-        second = _compose(mended, source) if warnings else document
-        if second.root is not None:
+        if warnings:
+            second = _compose(mended, source)
             return Document(file, text, second.root, (*warnings, *second.diagnostics))
     return document
 

@@ -151,4 +151,7 @@ def test_a_lone_dash_as_value_is_taken_for_nothing_and_said_so() -> None:
 def test_lone_dashes_hide_no_other_mistake() -> None:
     document = parse_document("a: -\nb: [1\n", "f.yaml")
     assert document.root is None
-    assert [d.summary for d in document.diagnostics] == ["The file is not valid YAML."]
+    assert [(d.summary, d.location and d.location.line) for d in document.diagnostics] == [
+        ("A value is written differently.", 1),
+        ("The file is not valid YAML.", 3),
+    ]
