@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+import re
+from collections.abc import Iterable, Sequence
 
 from orchestrator.diagnostics import Location
-from orchestrator.production.dag_order import find_cycle, successors
+from orchestrator.production.dag_order import find_cycle, predecessors, successors
 from orchestrator.production.model import Edge, Production, QosConstraint
 from orchestrator.production.ways import DeployedNames, annotated_constraints, annotations_by_component, first_gap
 from orchestrator.topology.reading import Findings, did_you_mean
@@ -14,21 +16,35 @@ MOST_CYCLES = 10
 """How many circles are reported at once."""
 
 _ROUNDING = 0.001
+_SIGNS = re.compile(r"[\W\d_]+")
 
 
 def check_components(model: Production, findings: Findings) -> None:
-    """The DAG and the production file have the same components."""
+    """The DAG and the production file have the same components.
+
+    One that only the DAG has is left out if it stands at the beginning or the end: DAGs are written once for all
+    deployments of an application. It is an error between others, whose results would end there, and if it resembles
+    a component that is deployed.
+    """
     if model.dag_assumed:
         return
+    before, after = predecessors(model.dag.edges), successors(model.dag.edges)
     ends: dict[str, Location] = dict(model.dag.components)
     for edge in model.dag.edges:
         ends.setdefault(edge.source, edge.place)
         ends.setdefault(edge.target, edge.place)
     for name, place in ends.items():
-        if name not in model.components:
-            hint = did_you_mean(name, model.components)
-            detail = f"The DAG has {name!r}, which the production file does not deploy.{hint}"
+        if name in model.components:
+            continue
+        detail = f"The DAG has {name!r}, which the production file does not deploy."
+        near = _resembling(name, model.components)
+        if near:
+            findings.error("A component is missing.", f"{detail} Did you mean {near!r}?", place, name)
+        elif name in before and name in after:
+            detail += f" The results of {before[name][0]!r} are for it, and {after[name][0]!r} waits for its own."
             findings.error("A component is missing.", detail, place, name)
+        else:
+            findings.warning("A component is missing.", f"{detail} It is left out.", place, name)
     for component in model.components.values():
         if component.name not in ends:
             detail = (
@@ -36,6 +52,14 @@ def check_components(model: Production, findings: Findings) -> None:
                 f"{did_you_mean(component.name, ends)}"
             )
             findings.warning("A component is not in the DAG.", detail, component.place, component.name)
+
+
+def _resembling(name: str, known: Iterable[str]) -> str:
+    """A known name that is nearly the same; not one that differs in numbers and signs alone, as segments do."""
+    bare = _SIGNS.sub("", name.casefold())
+    candidates = {other.casefold(): other for other in known if _SIGNS.sub("", other.casefold()) != bare}
+    near = difflib.get_close_matches(name.casefold(), candidates, n=1, cutoff=0.8)
+    return candidates[near[0]] if near else ""
 
 
 def check_cycles(model: Production, findings: Findings) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.production.checks import CHECKS, check_production
 from orchestrator.production.checks_placement import named_architecture
-from orchestrator.production.model import Dag, SecurityNeeds
+from orchestrator.production.model import Dag, Edge, SecurityNeeds
 from orchestrator.production.naming import sanitise
 from tests.unit.production.models import (
     annotations,
@@ -308,8 +308,24 @@ def test_several_circles_are_all_reported() -> None:
 def test_components_missing_here_or_there() -> None:
     model = production(component("a"), component("b"), edge("a", "c"))
     model = replace(model, dag=Dag({"a": at("a in the DAG"), "c": at("c in the DAG")}, model.dag.edges))
-    assert where(one(model, "A component is missing.")) == "c in the DAG"
+    missing = one(model, "A component is missing.")
+    assert (missing.is_error, where(missing)) == (False, "c in the DAG")
     assert where(one(model, "A component is not in the DAG.")) == "component b"
+
+
+@pytest.mark.parametrize(
+    ("edges", "is_error"),
+    [
+        ([edge("detector", "notifier")], False),
+        ([edge("camera", "detector")], False),
+        ([edge("detector", "archive"), edge("archive", "alarm")], True),
+        ([edge("detector", "alarn")], True),
+        ([edge("detector", "alarm_1"), edge("detector", "alarm")], False),
+    ],
+)
+def test_a_component_that_is_not_deployed_is_left_out_at_either_end(edges: list[Edge], is_error: bool) -> None:
+    model = production(component("detector"), component("alarm"), component("alarm_2"), *edges)
+    assert one(model, "A component is missing.").is_error is is_error
 
 
 @pytest.mark.parametrize(
