@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.diagnostics import Diagnostic
-from orchestrator.manifest.model import Manifest
-from orchestrator.manifest.render import render_manifest as _render_manifest
-from orchestrator.planning.plan import Plan
-from orchestrator.planning.plan_file import plan_to_json
-from orchestrator.services.status import InstanceStatus
+
+if TYPE_CHECKING:  # what `deploy validate` must not wait for
+    from orchestrator.manifest.model import Manifest
+    from orchestrator.planning.plan import Plan
+    from orchestrator.services.status import InstanceStatus
 
 
 def _dump(content: Any) -> str:
@@ -32,12 +32,16 @@ def render_diagnostics(diagnostics: Sequence[Diagnostic]) -> str:
 
 def render_plan(plan: Plan, cost: Mapping[str, Any]) -> str:
     """The plan's documented form, with what it costs (see ``cost_to_json``)."""
+    from orchestrator.planning.plan_file import plan_to_json  # noqa: PLC0415 - only plans need it
+
     return _dump(plan_to_json(plan) | {"cost": cost})
 
 
 def render_manifest(manifest: Manifest) -> str:
     """The manifest's JSON form."""
-    return _render_manifest(manifest, "json")
+    from orchestrator.manifest.render import render_manifest as render  # noqa: PLC0415 - only manifests need it
+
+    return render(manifest, "json")
 
 
 def render_status(name: str, statuses: Sequence[InstanceStatus]) -> str:
