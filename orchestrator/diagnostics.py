@@ -12,6 +12,7 @@ class Severity(StrEnum):
 
     ERROR = "error"
     WARNING = "warning"
+    NOTE = "note"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class Diagnostic:
     """One finding.
 
     Attributes:
-        severity: Error (stops) or warning (goes on).
+        severity: Error (stops), warning (goes on; something was made of input that is not as it should be) or note
+            (nothing is wrong; what was assumed or chosen where the input leaves it open).
         summary: Short, fixed sentence that names the kind of finding.
         detail: Full sentences: what is wrong, why, and what to do.
         address: What it is about, in the words of the file (``Components.component1``) or of the topology.
@@ -59,6 +61,11 @@ def error(summary: str, detail: str = "", *, address: str = "", location: Locati
 def warning(summary: str, detail: str = "", *, address: str = "", location: Location | None = None) -> Diagnostic:
     """A warning finding."""
     return Diagnostic(Severity.WARNING, summary, detail, address, location)
+
+
+def note(summary: str, detail: str = "", *, address: str = "", location: Location | None = None) -> Diagnostic:
+    """A note."""
+    return Diagnostic(Severity.NOTE, summary, detail, address, location)
 
 
 def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 
-from orchestrator.diagnostics import Diagnostic, Location, error, warning
+from orchestrator.diagnostics import Diagnostic, Location, error, note, warning
 from orchestrator.topology.located import Mapping, Node, Scalar, Sequence, plain_value
 from orchestrator.topology.model import Value
 
@@ -23,6 +23,10 @@ class Findings:
     def warning(self, summary: str, detail: str, place: Location | None, address: str = "") -> None:
         """Record a warning."""
         self._found.append(warning(summary, detail, address=address, location=place))
+
+    def note(self, summary: str, detail: str, place: Location | None, address: str = "") -> None:
+        """Record what was assumed or chosen where the input leaves it open."""
+        self._found.append(note(summary, detail, address=address, location=place))
 
     def extend(self, diagnostics: Iterable[Diagnostic]) -> None:
         """Record what somebody else found."""
