@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from orchestrator.production.checks import CHECKS, check_production
 from orchestrator.production.checks_placement import named_architecture
+from orchestrator.production.load import load_production
 from orchestrator.production.model import Dag, Edge, SecurityNeeds
 from orchestrator.production.naming import sanitise
 from tests.unit.production.models import (
@@ -32,6 +34,7 @@ from tests.unit.production.models import (
     where,
 )
 
+GOLDEN = Path(__file__).parents[2] / "golden"
 FITS_NOT = "A component fits on no node."
 TOGETHER = "Components together need more than there is."
 SAME = "Two names become the same."
@@ -402,3 +405,31 @@ def test_physical_machines_are_as_many_as_the_resource_has() -> None:
     model = production(edge_layer(1), component("a"), physical=(physical(1, "vm", "192.0.2.1"), physical(1, "x")))
     assert where(one(model, "The number of machines differs.")) == "physical vm"
     assert where(one(model, "No such resource.")) == "physical x"
+
+
+# ------------------------------------------------------------------------------------------------------- exact lines
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "summary"),
+    [
+        ("memorySize: 1024", "memorySize: 9000", FITS_NOT),
+        ("computingUnits: 0.9", "computingUnits: 90", FITS_NOT),
+        ("GPURequirement: false", "GPURequirement: true", NEEDS_GPU),
+        ("trustedExecution: false", "trustedExecution: true", NO_ENCLAVE),
+        ("operatingSystemImageId: ost://", "operatingSystemImageId: osst://", "No such cloud."),
+        ("totalNodes: 3", "totalNodes: 4", "The number of machines differs."),
+    ],
+)
+def test_findings_of_a_file_point_to_the_value(tmp_path: Path, old: str, new: str, summary: str) -> None:
+    for path in GOLDEN.glob("mask-detection/*.yaml"):
+        text = path.read_text(encoding="utf-8")
+        (tmp_path / path.name).write_text(text.replace(old, new), encoding="utf-8")
+    model = load_production(tmp_path / "production.yaml").model
+    assert model is not None
+    lines = [where(d).strip() for d in found(model, summary)]
+    assert lines
+    if summary != "The number of machines differs.":
+        assert all(line.startswith(new) for line in lines)
+    else:
+        assert lines == ["name: RaspPi"]

@@ -18,7 +18,7 @@ def summaries(source: str) -> set[tuple[str, str]]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
             first = node.args[0]
-            if node.func.attr in ("error", "warning") and isinstance(first, ast.Constant):
+            if node.func.attr in ("error", "warning", "note") and isinstance(first, ast.Constant):
                 found.add((node.func.attr, str(first.value)))
     return found
 
