@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.production.clouds import public_cloud
 from orchestrator.production.compile_resources import physical_of
-from orchestrator.production.model import Layer, LayerType, Production
+from orchestrator.production.model import Edge, Layer, LayerType, Production
 from orchestrator.production.placement import Placed, place_components
 from orchestrator.topology.reading import Findings
 
@@ -44,44 +44,65 @@ def check_network(model: Production, findings: Findings) -> None:
 
     A component writes its results into the store of the component that comes next, so it is the target that has to be
     reachable: it is in the same network domain; in one that lies inside the source's, or that the source's lies in
-    (domains inside each other are networks that are joined); in a public cloud; or the input gives a public address
-    for it. An address that only its own network knows cannot work from another one: an error. Where nothing is said,
-    somebody may have joined the networks: a warning.
+    (domains inside each other are networks that are joined); in one that lies in a third domain together with the
+    source's, which is how files say what joins them; in a public cloud; or the input gives a public address for it.
+    An address that only its own network knows cannot work from another one: an error, or a warning where a third
+    domain may forward it. Where nothing is said, somebody may have joined the networks: a warning.
     """
     placed = place_components(model)
-    families = _families(model)
+    below = _domains_below(model)
     targets: dict[tuple[int, str], tuple[Reach, str]] = {}
     for edge in model.dag.edges:
         source, target = placed.get(edge.source), placed.get(edge.target)
-        if source is None or target is None or target.layer.domain in families.get(source.layer.domain, ()):
+        if source is None or target is None:
+            continue
+        here, there = source.layer.domain, target.layer.domain
+        if there in below.get(here, ()) or here in below.get(there, ()):
             continue
         key = (target.layer.number, target.resource.name)
         if key not in targets:
             targets[key] = store_reach(target, model)
-        reach, address = targets[key]
-        between = (
-            f"{edge.source!r} in network domain {source.layer.domain} writes its results into the store of "
-            f"{edge.target!r} in {target.layer.domain}; neither domain has the other in its subNetworkDomains"
+        joint = next((name for name, inner in below.items() if here in inner and there in inner), "")
+        _report(edge, (source, target), targets[key], joint, findings)
+
+
+def _report(edge: Edge, ends: tuple[Placed, Placed], store: tuple[Reach, str], joint: str, findings: Findings) -> None:
+    """Tell what is wrong with an edge between domains that are not inside each other; ``joint`` holds both."""
+    reach, address = store
+    source, target = ends
+    between = (
+        f"{edge.source!r} in network domain {source.layer.domain} writes its results into the store of "
+        f"{edge.target!r} in {target.layer.domain}; "
+    )
+    if joint:
+        between += f"both lie in {joint}"
+    else:
+        between += "neither domain has the other in its subNetworkDomains"
+    if reach is Reach.PRIVATE and joint:
+        detail = (
+            f"{between}, but {address} is an address of a private network. Give a public address in "
+            f"physical_nodes.yaml, unless {joint} forwards this one."
         )
-        if reach is Reach.PRIVATE:
-            detail = (
-                f"{between}, and {address} is an address of a private network. Give a public address in "
-                "physical_nodes.yaml, or name the domain that joins them."
-            )
-            findings.error("Results cannot get there.", detail, edge.place, edge.target)
-        elif reach is Reach.UNKNOWN:
-            detail = (
-                f"{between}, and no public address of {target.resource.name!r} is known. Should the networks be "
-                "joined, name one domain in subNetworkDomains of the other; else give a public address in "
-                "physical_nodes.yaml."
-            )
-            findings.warning("Results may not get there.", detail, edge.place, edge.target)
+        findings.warning("Results may not get there.", detail, edge.place, edge.target)
+    elif reach is Reach.PRIVATE:
+        detail = (
+            f"{between}, and {address} is an address of a private network. Give a public address in "
+            "physical_nodes.yaml, or name the domain that joins them."
+        )
+        findings.error("Results cannot get there.", detail, edge.place, edge.target)
+    elif reach is Reach.UNKNOWN and not joint:
+        detail = (
+            f"{between}, and no public address of {target.resource.name!r} is known. Should the networks be "
+            "joined, name one domain in subNetworkDomains of the other; else give a public address in "
+            "physical_nodes.yaml."
+        )
+        findings.warning("Results may not get there.", detail, edge.place, edge.target)
 
 
-def _families(model: Production) -> dict[str, frozenset[str]]:
-    """Domain to itself, all domains inside it, and all that it lies in."""
-    inside = {domain.key: set(domain.sub_domains) for domain in model.domains}
-    below: dict[str, set[str]] = {}
+def _domains_below(model: Production) -> dict[str, frozenset[str]]:
+    """Domain to itself and all domains inside it."""
+    inside = {domain.key: domain.sub_domains for domain in model.domains}
+    below: dict[str, frozenset[str]] = {}
     for key in inside:
         found = {key}
         waiting = [key]
@@ -90,8 +111,8 @@ def _families(model: Production) -> dict[str, frozenset[str]]:
                 if inner not in found:
                     found.add(inner)
                     waiting.append(inner)
-        below[key] = found
-    return {key: frozenset(below[key] | {other for other in below if key in below[other]}) for key in below}
+        below[key] = frozenset(found)
+    return below
 
 
 def store_reach(placed: Placed, model: Production) -> tuple[Reach, str]:

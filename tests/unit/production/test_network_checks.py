@@ -65,16 +65,25 @@ def test_domains_inside_each_other_in_a_circle_do_not_hang() -> None:
     assert between(resource(), sub=("ND2",), up=("ND1",)) == []
 
 
-def test_brothers_do_not_reach_each_other() -> None:
+def brothers(*said: PhysicalResource) -> list[tuple[bool, str]]:
     model = production(
         domain("ND0", sub=("ND1", "ND2")),
         domain("ND1", edge_layer(1)),
-        domain("ND2", layer(2, domain="ND2")),
+        domain("ND2", layer(2, resource(total_nodes=1), domain="ND2")),
         component("a"),
         component("b", on=2),
         edge("a", "b"),
+        physical=said,
     )
-    assert [d.summary for d in found(model)] == [MAY_NOT]
+    return [(d.is_error, d.summary) for d in found(model)]
+
+
+def test_a_third_domain_joins_those_inside_it() -> None:
+    assert brothers() == brothers(physical(2, "vm", "198.51.100.7")) == []
+
+
+def test_a_third_domain_may_not_forward_private_addresses() -> None:
+    assert brothers(physical(2, "vm", "10.1.2.3")) == [(False, MAY_NOT)]
 
 
 @pytest.mark.parametrize("image_id", ["aws://r/ami-1", "azr://x", "gce://r/x"])
