@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.diagnostics import Diagnostic, Location, error, has_errors, warning
 from orchestrator.production.compile import compile_topology, node_places
-from orchestrator.production.load import load_production_document
+from orchestrator.production.load import Loaded, load_production_document
 from orchestrator.resources import data_path
 from orchestrator.services.verdicts import is_known_good, remember_good
 from orchestrator.topology.dump import TYPES_FILE, render_template
@@ -33,6 +33,7 @@ class LoadedTopology:
         diagnostics: Every finding; the topology may be used if none is an error.
         imports: Files of types that the template imports, all of them shipped.
         places: Node name to the place that a message about it should point to.
+        production: What was read, if this is no template.
     """
 
     topology: Topology
@@ -41,6 +42,7 @@ class LoadedTopology:
     diagnostics: tuple[Diagnostic, ...]
     imports: tuple[str, ...] = (TYPES_FILE,)
     places: Mapping[str, Location] = field(default_factory=dict)
+    production: Loaded | None = None
 
 
 def load_topology(path: Path) -> LoadedTopology:
@@ -68,7 +70,7 @@ def _load_production(document: Document, path: Path) -> LoadedTopology:
         return places.get(steps[1]) if len(steps) > 1 and steps[0] == "node_templates" else None
 
     checked = _check(topology, text, (TYPES_FILE,), place)
-    return LoadedTopology(topology, text, production.root, (*diagnostics, *checked), (TYPES_FILE,), places)
+    return LoadedTopology(topology, text, production.root, (*diagnostics, *checked), (TYPES_FILE,), places, production)
 
 
 def _load_template(document: Document, path: Path) -> LoadedTopology:
