@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
 from orchestrator.topology.functions import function_of
 from orchestrator.topology.located import implicit_tag
@@ -15,7 +16,6 @@ DEFINITIONS_VERSION = "tosca_simple_yaml_1_3"
 TYPES_FILE = "continuum.yaml"
 
 _PLAIN = re.compile(r"[A-Za-z/_][A-Za-z0-9 _./()+-]*")
-_UNSAFE = re.compile("[^ -~\xa1-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 
 def render_template(topology: Topology, imports: Sequence[str] = (TYPES_FILE,)) -> str:
@@ -152,4 +152,13 @@ def _float(value: float) -> str:
 def _text(text: str) -> str:
     if _PLAIN.fullmatch(text) and not text.endswith(" ") and implicit_tag(text) == "str":
         return text
-    return _UNSAFE.sub(lambda found: f"\\u{ord(found.group()):04x}", json.dumps(text, ensure_ascii=False))
+    quoted = json.dumps(text, ensure_ascii=False)
+    if quoted.isascii() and quoted.isprintable():
+        return quoted
+    return _unsafe().sub(lambda found: f"\\u{ord(found.group()):04x}", quoted)
+
+
+@cache
+def _unsafe() -> re.Pattern[str]:
+    """What is escaped besides JSON's own; compiling it takes longer than writing most templates."""
+    return re.compile("[^ -~\xa1-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
