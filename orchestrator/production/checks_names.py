@@ -32,7 +32,8 @@ def check_domains(model: Production, findings: Findings) -> None:
             findings.error("Two names become the same.", detail, domain.place, domain.key)
         for inner in domain.sub_domains:
             if inner not in keys:
-                detail = f"{domain.key} has {inner!r} inside it, which is not there.{did_you_mean(inner, keys)}"
+                others = keys - {domain.key, *domain.sub_domains}
+                detail = f"{domain.key} has {inner!r} inside it, which is not there.{did_you_mean(inner, others)}"
                 findings.warning("No such network domain.", detail, domain.place, domain.key)
     if not model.layers:
         detail = "No network domain has a computational layer, so there is nothing to run on."
