@@ -2,57 +2,116 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.production.naming import partition_of
 
+COMPANIONS = {
+    "dag": "application_dag",
+    "partitions": "component_partitions",
+    "physical_nodes": "physical_nodes",
+    "multi_cluster_qos": "multi_cluster_qos_constraints",
+    "annotations": "annotations",
+    "alternatives": "alternative_workflows",
+    "containers": "containers",
+    "candidate_resources": "candidate_resources",
+    "candidate_deployments": "candidate_deployments",
+    "accounts": "auth.dat",
+}
+"""Each file that goes with a production file, by what it is, to its name without its ending."""
+
+_TOOL_FOLDERS = frozenset({"common_config", "space4ai-d", "space4ai-r", "oscarp", "onnx", "pycompss", "scone"})
+"""Folders of an application in which design tools leave production files."""
+
+_ENDINGS = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """What an operator says about the input, besides the production file.
+
+    Attributes:
+        application: The application's folder, if it is not to be told from the production file's place.
+        files: Files to read instead of those that would be found, by their key in ``COMPANIONS``.
+        qos: Files of quality-of-service constraints to read instead of those that would be found.
+        alternative: Name of the alternative workflow to deploy; the best one if empty.
+    """
+
+    application: Path | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
+    qos: tuple[Path, ...] = ()
+    alternative: str = ""
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Files of an application; ``None`` for one that is not there.
+    """Files of an application; one that is not there is absent from ``files``.
 
     Attributes:
         root: The application's folder.
         production: The production file.
-        dag: application_dag.yaml.
-        partitions: component_partitions.yaml.
-        physical_nodes: physical_nodes.yaml.
+        files: By their key in ``COMPANIONS``.
         qos: qos_constraints*.yaml, the general one first.
     """
 
     root: Path
     production: Path
-    dag: Path | None
-    partitions: Path | None
-    physical_nodes: Path | None
+    files: Mapping[str, Path]
     qos: tuple[Path, ...]
 
+    @property
+    def deployment(self) -> str:
+        """Name of the deployment's folder under ``aisprint/deployments``; empty if it is somewhere else."""
+        parts = self.production.absolute().parts
+        for index in range(len(parts) - 3):
+            if parts[index : index + 2] == ("aisprint", "deployments"):
+                return parts[index + 2]
+        return ""
 
-def find_layout(production: Path) -> Layout:
-    """Look beside the production file, then in the folders of the application layout."""
-    root = application_root(production)
+
+def find_layout(production: Path, options: ReadOptions | None = None) -> Layout:
+    """Look beside the production file, then in the folders of the application layout.
+
+    Args:
+        production: The production file.
+        options: What was given by the operator; wins over what is found.
+    """
+    options = options or ReadOptions()
+    root = options.application or application_root(production)
     here = production.parent
-    places = (here, root / "common_config", root / "aisprint" / "designs", root)
-    return Layout(
-        root=root,
-        production=production,
-        dag=_first(places, "application_dag.yaml"),
-        partitions=_first(places, "component_partitions.yaml"),
-        physical_nodes=_first(places, "physical_nodes.yaml"),
-        qos=_qos((here / "ams", here, root / "common_config")),
+    deployment = here.parent if here.name == "ams" else here
+    places = tuple(
+        dict.fromkeys(
+            (
+                here,
+                deployment,
+                root / "common_config",
+                root / "aisprint" / "designs",
+                root / "aisprint" / "deployments",
+                root,
+            )
+        )
     )
+    found: dict[str, Path] = {}
+    for key, name in COMPANIONS.items():
+        folders = (deployment / "im", root / "im", here) if key == "accounts" else places
+        path = options.files.get(key) or _first(folders, name)
+        if path is not None and path != production:
+            found[key] = path
+    qos = options.qos or _qos((here, deployment / "ams", deployment, root / "common_config"))
+    return Layout(root, production, found, qos)
 
 
 def application_root(production: Path) -> Path:
-    """The application's folder: above ``aisprint/deployments/<name>``, else the one the file is in."""
+    """The application's folder: above ``aisprint/deployments`` or a design tool's folder, else the one it is in."""
     here = production.parent
-    parents = here.absolute().parts
-    if len(parents) > 3 and parents[-3:-1] == ("aisprint", "deployments"):
-        return Path(*parents[:-3])
-    if here.name == "common_config":
-        return here.parent
-    return here
+    parts = here.absolute().parts
+    for index in range(len(parts) - 1, 1, -1):
+        if parts[index - 1 : index + 1] == ("aisprint", "deployments"):
+            return Path(*parts[: index - 1])
+    return here.absolute().parent if here.absolute().name in _TOOL_FOLDERS else here
 
 
 def find_source(root: Path, component: str) -> Path | None:
@@ -73,13 +132,14 @@ def find_environment(root: Path, component: str) -> Path | None:
 
 
 def _first(folders: tuple[Path, ...], name: str) -> Path | None:
-    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+    names = (name,) if "." in name else tuple(name + ending for ending in _ENDINGS)
+    return next((folder / one for folder in folders for one in names if (folder / one).is_file()), None)
 
 
 def _qos(folders: tuple[Path, ...]) -> tuple[Path, ...]:
     for folder in folders:
-        found = [folder / "qos_constraints.yaml"] if (folder / "qos_constraints.yaml").is_file() else []
-        found += sorted(folder.glob("qos_constraints_L*.yaml"))
-        if found:
-            return tuple(found)
+        general = _first((folder,), "qos_constraints")
+        levels = sorted(path for ending in _ENDINGS for path in folder.glob(f"qos_constraints_L*{ending}"))
+        if general or levels:
+            return (*((general,) if general else ()), *levels)
     return ()

@@ -30,12 +30,13 @@ def _system(top: Section) -> Section | None:
     return None
 
 
-def read_dag(path: Path, findings: Findings) -> Dag | None:
-    """The components and the edges between them."""
+def read_dag(path: Path, findings: Findings) -> tuple[Dag | None, str]:
+    """The components and the edges between them, and what the file calls the application."""
     top = _open(path, findings)
     system = _system(top) if top else None
     if system is None:
-        return None
+        return None, ""
+    name = system.text("name").strip()
     components: dict[str, Location] = {}
     for item in system.texts("components"):
         if item.text in components:
@@ -43,8 +44,8 @@ def read_dag(path: Path, findings: Findings) -> Dag | None:
             findings.warning("A component is named twice.", detail, item.location)
         components.setdefault(item.text, item.location)
     edges = _edges(system)
-    system.finish(also=("name", "alternative_components"))
-    return Dag(components, edges)
+    system.finish(also=("alternative_components",))
+    return Dag(components, edges), name
 
 
 def _edges(system: Section) -> tuple[Edge, ...]:

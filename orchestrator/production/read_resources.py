@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.production.model import (
     Accelerator,
+    CloudFunctions,
     Layer,
     LayerType,
     NetworkDomain,
@@ -17,44 +18,64 @@ from orchestrator.topology.reading import Section, did_you_mean
 
 MAX_NODES = 1000
 MAX_CORES = 4096
+MAX_FUNCTION_CORES = 6.0
+"""What a cloud function may have at most, by its memory, where the file does not say it."""
+
 MAX_MEMORY_MB = 64 * 1024 * 1024
 _ARCHITECTURES = {
     "amd64": "amd64",
     "x86_64": "amd64",
     "x86-64": "amd64",
+    "x64": "amd64",
+    "x86": "amd64",
+    "intelx86": "amd64",
+    "intel64": "amd64",
     "arm64": "arm64",
     "aarch64": "arm64",
     "armv8": "arm64",
+    "armv8-a": "arm64",
+    "arm": "arm64",
 }
 _NOTHING = ("none", "null", "")
 _FUNCTION_KEYS = ("architecture", "region", "idleTime", "transitionCost")
 
 
+def has_domains(system: Section) -> bool:
+    """Whether a file describes network domains, in either of the places where files do."""
+    system.accept("NetworkDomains", "NetworkDomain")
+    inner = system.section("Resources") if system.has("Resources") else None
+    if inner is not None:
+        inner.accept("NetworkDomains", "NetworkDomain")
+    return system.has("NetworkDomains") or (inner is not None and inner.has("NetworkDomains"))
+
+
 def read_domains(system: Section) -> tuple[NetworkDomain, ...]:
     """Every network domain, from ``NetworkDomains`` or ``Resources.NetworkDomains``."""
     parent = system
-    if not system.has("NetworkDomains") and system.has("Resources"):
-        resources = system.section("Resources")
-        if resources is not None and resources.has("NetworkDomains"):
-            parent = resources
+    if has_domains(system) and not system.has("NetworkDomains"):
+        parent = system.section("Resources") or system
+        detail = "'Resources.NetworkDomains' was taken for 'NetworkDomains'."
+        system.findings.warning("A key is written differently.", detail, parent.key_place("NetworkDomains"))
     if parent.need("NetworkDomains", "the networks with their layers") is None:
         return ()
-    domains = tuple(_domain(key, section) for key, section in parent.sections("NetworkDomains"))
+    domains = tuple(_domain(key, section) for key, section in parent.items("NetworkDomains"))
     if parent is not system:
-        parent.finish()
+        parent.finish(also=("name",))
     return domains
 
 
 def _domain(key: str, section: Section) -> NetworkDomain:
+    section.accept("ComputationalLayers", "ComputationalLayer")
+    section.accept("subNetworkDomains", "subNetworkDomain", "SubNetworkDomains")
     domain = NetworkDomain(
         key=key,
         name=section.text("name") or key,
         access_delay=section.number("AccessDelay", unit="seconds"),
         bandwidth=section.number("Bandwidth", unit="Mbit/s"),
-        sub_domains=tuple(item.text for item in section.texts("subNetworkDomains")),
+        sub_domains=tuple(item.text for item in section.texts("subNetworkDomains") if not item.is_null),
         layers=tuple(
             layer
-            for name, inner in section.sections("ComputationalLayers")
+            for name, inner in section.items("ComputationalLayers")
             if (layer := _layer(name, key, inner)) is not None
         ),
         place=section.place,
@@ -64,10 +85,11 @@ def _domain(key: str, section: Section) -> NetworkDomain:
 
 
 def _layer(key: str, domain: str, section: Section) -> Layer | None:
+    section.accept("Resources", "Resource", "resources")
     name = section.text("name") or key
     number = section.integer("number") if section.need("number", "the number that components refer to") else None
     kind = _layer_type(section)
-    resources = tuple(_resource(name, inner, kind) for name, inner in section.sections("Resources"))
+    resources = tuple(_resource(name, inner, kind) for name, inner in section.items("Resources"))
     section.finish()
     if number is None:
         return None
@@ -100,11 +122,14 @@ def _layer_type(section: Section) -> LayerType | None:
 
 
 def _resource(key: str, section: Section, kind: LayerType | None) -> Resource:
+    is_functions = kind is LayerType.NATIVE_CLOUD_FUNCTION
+    section.accept("processors", "processor", "Processors")
+    section.accept("accelerators", "accelerator", "Accelerators")
     name = section.need_text("name", "the name that containers select")
     resource = Resource(
         key=key,
         name=name or key,
-        total_nodes=_count(section, "totalNodes", 1, 1, MAX_NODES),
+        total_nodes=_count(section, "totalNodes", 1, 1, MAX_NODES, expected=not is_functions),
         description=section.text("description").strip(),
         flavor=_text_or_nothing(section, "flavorName"),
         cost=_positive(section, "cost", "per node and hour"),
@@ -120,16 +145,35 @@ def _resource(key: str, section: Section, kind: LayerType | None) -> Resource:
         secure_boot=_flag(section, "secureBoot"),
         measured_boot=_flag(section, "measuredBoot"),
         spot=_flag(section, "onSpot"),
-        processors=tuple(_processor(k, s) for k, s in section.sections("processors")),
-        accelerators=tuple(a for k, s in section.sections("accelerators") for a in _accelerators(k, s)),
+        processors=_processors(section, is_functions),
+        accelerators=tuple(a for k, s in section.items("accelerators") for a in _accelerators(k, s)),
         place=section.key_place("name"),
+        functions=_functions(section) if is_functions else None,
         places=section.value_places(),
     )
-    if not resource.processors and kind is not LayerType.NATIVE_CLOUD_FUNCTION:
-        detail = f"{section.address} names no processors; one amd64 core was assumed."
-        section.findings.warning("A resource has no processors.", detail, section.place, section.address)
     section.finish(also=_FUNCTION_KEYS)
     return resource
+
+
+def _functions(section: Section) -> CloudFunctions:
+    return CloudFunctions(
+        region=_text_or_nothing(section, "region"),
+        idle_time=_positive(section, "idleTime", "seconds"),
+        transition_cost=_positive(section, "transitionCost", "per hand-over"),
+    )
+
+
+def _processors(section: Section, is_functions: bool) -> tuple[Processor, ...]:
+    """The processors; cloud functions have none, only an architecture, of which one stands for all."""
+    found = tuple(_processor(key, inner) for key, inner in section.items("processors"))
+    if found or not (is_functions or section.has("architecture")):
+        if not found:
+            detail = f"{section.address} names no processors; one amd64 core was assumed."
+            section.findings.warning("A resource has no processors.", detail, section.place, section.address)
+        return found
+    architecture = _architecture(section) if section.has("architecture") else "amd64"
+    units = _cores(section) if section.has("computingUnits") else MAX_FUNCTION_CORES if is_functions else 1.0
+    return (Processor("architecture", "", "", architecture, units),)
 
 
 def _processor(key: str, section: Section) -> Processor:
@@ -165,7 +209,7 @@ def _architecture(section: Section) -> str:
 
 def _accelerators(key: str, section: Section) -> tuple[Accelerator, ...]:
     found: list[Accelerator] = []
-    for _, inner in section.sections("processors"):
+    for _, inner in section.items("processors"):
         units = _count(inner, "computingUnits", 1, 0, 1024)
         memory = _positive(inner, "internalMemory", "GB") or 0.0
         found.append(Accelerator(key, inner.text("type"), inner.text("architecture"), units, memory))
@@ -174,10 +218,10 @@ def _accelerators(key: str, section: Section) -> tuple[Accelerator, ...]:
     return tuple(found)
 
 
-def _count(section: Section, key: str, default: int, least: int, most: int) -> int:
+def _count(section: Section, key: str, default: int, least: int, most: int, expected: bool = True) -> int:
     found = section.integer(key)
     if found is None:
-        if not section.has(key):
+        if expected and not section.has(key):
             detail = f"{section.address} has no {key!r}; {default} was assumed."
             section.findings.warning("A number is missing.", detail, section.place, section.address)
         return default

@@ -196,6 +196,38 @@ class Section:
             return None
         return Section(node, f"{self.address}.{key}" if self.address else key, self.findings)
 
+    def accept(self, key: str, *variants: str) -> None:
+        """Read what stands under one of the variants as if it stood under ``key``; a warning says so."""
+        if self.has(key):
+            return
+        for variant in variants:
+            if self.has(variant):
+                place = self.key_place(variant)
+                self.node.entries[key] = self.node.entries.pop(variant)
+                self.node.keys[key] = self.node.keys.pop(variant)
+                detail = f"In {self.address or 'the file'}, {variant!r} was taken for {key!r}."
+                self.findings.warning("A key is written differently.", detail, place, f"{self.address}.{variant}")
+                return
+
+    def items(self, key: str) -> Iterator[tuple[str, Section]]:
+        """Every mapping inside the mapping ``key``, with its key; a list of mappings is taken with a warning."""
+        node = self.take(key)
+        if not isinstance(node, Sequence):
+            yield from self.sections(key)
+            return
+        detail = f"{self.address}.{key} is a list; its entries were taken for a mapping's, by their place."
+        self.findings.warning("A list was taken for a mapping.", detail, self.value_place(key), f"{self.address}.{key}")
+        for index, item in enumerate(node.items, start=1):
+            if isinstance(item, Mapping):
+                yield f"{key}{index}", Section(item, f"{self.address}.{key}[{index}]", self.findings)
+            else:
+                self.findings.error(
+                    "A value has the wrong type.",
+                    f"{self.address}.{key}[{index}] must be a mapping; it is {kind_of(item)}.",
+                    item.location,
+                    f"{self.address}.{key}",
+                )
+
     def sections(self, key: str) -> Iterator[tuple[str, Section]]:
         """Every mapping inside the mapping ``key``, with its key."""
         inner = self.section(key)

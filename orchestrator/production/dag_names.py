@@ -1,0 +1,64 @@
+"""Brings the names of a DAG file together with those of the production file."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from orchestrator.diagnostics import Location
+from orchestrator.production.model import Component, Dag, Edge
+from orchestrator.production.naming import partition_of, sanitise, segment_order
+from orchestrator.topology.reading import Findings
+
+
+def with_deployed_names(dag: Dag, components: dict[str, Component], findings: Findings) -> Dag:
+    """The DAG with components named as the production file names them, and split ones replaced by their segments."""
+    names = _Names(dag, components, findings)
+    places = {name: place for written, place in dag.components.items() for name in names.of(written, place)}
+    edges: dict[tuple[str, str], Edge] = {}
+    for written, place in dag.components.items():
+        segments = names.of(written, place)
+        for a, b in pairwise(segments):
+            edges[a, b] = Edge(a, b, 1.0, place)
+    for edge in dag.edges:
+        source, target = names.of(edge.source, edge.place)[-1], names.of(edge.target, edge.place)[0]
+        edges.setdefault((source, target), Edge(source, target, edge.probability, edge.place))
+    return Dag(places, tuple(edges.values()))
+
+
+class _Names:
+    """What the names of a DAG mean in the production file: ``-`` and ``_`` are not told apart."""
+
+    def __init__(self, dag: Dag, components: dict[str, Component], findings: Findings) -> None:
+        self._findings = findings
+        self._written = {*dag.components, *(edge.source for edge in dag.edges), *(edge.target for edge in dag.edges)}
+        self._components = components
+        self._known = {sanitise(name): name for name in components}
+        self._found: dict[str, tuple[str, ...]] = {}
+        self._segments: dict[str, list[str]] = {}
+        for name in components:
+            base, partition = partition_of(name)
+            if partition:
+                self._segments.setdefault(sanitise(base), []).append(name)
+
+    def of(self, written: str, place: Location) -> tuple[str, ...]:
+        """The component, or the segments it was split into in order; the name itself if it is not deployed."""
+        if written not in self._found:
+            self._found[written] = self._look_up(written, place)
+        return self._found[written]
+
+    def _look_up(self, written: str, place: Location) -> tuple[str, ...]:
+        if written in self._components:
+            return (written,)
+        folded = sanitise(written)
+        if folded in self._known:
+            name = self._known[folded]
+            self._findings.warning("A name is written differently.", f"{written!r} was taken for {name!r}.", place)
+            return (name,)
+        named = {sanitise(name) for name in self._written}
+        segments = self._segments.get(folded, [])
+        if segments and not any(sanitise(name) in named for name in segments):
+            ordered = tuple(sorted(segments, key=segment_order))
+            detail = f"{written!r} is deployed as its segments; they were taken in the order {' → '.join(ordered)}."
+            self._findings.warning("A component is split.", detail, place)
+            return ordered
+        return (written,)
