@@ -1,4 +1,4 @@
-"""Compile a production file to a TOSCA 1.3 service template, with its types and the components' sources beside it."""
+"""Compile a production file to a TOSCA 1.3 service template, or export it for the Infrastructure Manager or OSCAR."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ from pathlib import Path
 
 from orchestrator.cli.commands import options
 from orchestrator.cli.console import Console
+from orchestrator.cli.views import human
 from orchestrator.cli.views.cost import render_cost
+from orchestrator.errors import UsageError
+from orchestrator.production.dialects.export import DIALECTS
+from orchestrator.production.dialects.settings import DOMAIN, TYPES_URL, ExportSettings
 from orchestrator.services.compile import write_compiled
+from orchestrator.services.export import write_export
 from orchestrator.topology.cost import cost_of
 from orchestrator.topology.types import shipped_types
 
@@ -17,12 +22,66 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("file", metavar="FILE", type=Path, help="production file")
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="folder to write to")
+    parser.add_argument(
+        "--dialect",
+        choices=("tosca", *DIALECTS),
+        default="tosca",
+        help="tosca (default): one service template with its types and sources; im: a template per component for the "
+        "Infrastructure Manager; fdl: OSCAR's functions definition",
+    )
+    group = parser.add_argument_group("exports (--dialect im, --dialect fdl)")
+    group.add_argument(
+        "--with-secrets", action="store_true", help="write values in place of secret: references, for your eyes only"
+    )
+    group.add_argument("--domain", metavar="NAME", help=f"domain of the clusters' names (default {DOMAIN})")
+    group.add_argument("--types-url", metavar="URL", help=f"types that templates import (default {TYPES_URL})")
+    group.add_argument("--elastic", metavar="N", type=_positive, help="let clusters grow to N workers as jobs come")
+    group.add_argument("--influx-url", metavar="URL", help="InfluxDB that the top layer sends its measurements to")
+    group.add_argument("--influx-token-file", metavar="FILE", type=Path, help="file with that InfluxDB's token")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Write the folder and name the files."""
     loaded = options.load(args.file, console)
-    for path in write_compiled(loaded, args.output):
+    if args.dialect == "tosca":
+        _check_no_export(args)
+        paths = write_compiled(loaded, args.output)
+    else:
+        paths, findings = write_export(
+            loaded,
+            args.output,
+            args.dialect,
+            _settings(args),
+            with_secrets=args.with_secrets,
+            token_file=args.influx_token_file,
+        )
+        if findings:
+            console.progress(human.render_diagnostics(findings))
+    for path in paths:
         console.result(str(path))
     console.progress("\n" + render_cost(cost_of(loaded.topology, shipped_types())))
     return 0
+
+
+def _settings(args: argparse.Namespace) -> ExportSettings:
+    given = {name: getattr(args, name) for name in ("domain", "types_url", "elastic", "influx_url")}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return ExportSettings(**chosen, influx_token=args.influx_token_file is not None)
+
+
+def _check_no_export(args: argparse.Namespace) -> None:
+    names = ("with_secrets", "domain", "types_url", "elastic", "influx_url", "influx_token_file")
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name)]
+    if given:
+        raise UsageError(
+            "These options need an export.",
+            detail=f"{', '.join(given)} says how an export is written, and --dialect tosca is none.",
+            resolution="Add --dialect im or --dialect fdl, or leave them out.",
+        )
