@@ -35,10 +35,45 @@ _VERBS = {
     Action.NO_OP: "unchanged",
 }
 
+MOST_REPETITIONS = 10
+"""How many places are named where the same is found again."""
+
 
 def render_diagnostics(diagnostics: Iterable[Diagnostic]) -> str:
-    """Every finding with its place and the offending line."""
-    return "\n\n".join(_diagnostic(d) for d in diagnostics)
+    """Every finding with its place and the offending line; what is said of the same key again, by its lines alone."""
+    groups: list[dict[int, Diagnostic]] = []
+    alike: dict[tuple[str, ...], dict[int, Diagnostic]] = {}
+    for found in diagnostics:
+        kind, line = _kind(found), _line(found)
+        group = alike.get(kind)
+        if group is None or not kind or line in group:
+            alike[kind] = group = {}
+            groups.append(group)
+        group[line] = found
+    shown = [list(group.values()) for group in groups]
+    return "\n\n".join(_diagnostic(group[0]) + _repetitions(group[1:]) for group in shown)
+
+
+def _kind(found: Diagnostic) -> tuple[str, ...]:
+    """What findings have in common that are shown together; empty for one that is shown by itself, as errors are."""
+    if found.is_error or found.location is None:
+        return ()
+    word, colon, _ = found.location.text.strip().partition(":")
+    return (found.severity.value, found.summary, found.location.file, word) if colon else ()
+
+
+def _line(found: Diagnostic) -> int:
+    return found.location.line if found.location else 0
+
+
+def _repetitions(others: Sequence[Diagnostic]) -> str:
+    """A line that names the places where the same is found again."""
+    if not others:
+        return ""
+    places = [f"{_line(d)} ({d.location.text.strip()[:60]})" for d in others[:MOST_REPETITIONS] if d.location]
+    if len(others) > len(places):
+        places.append(f"and {len(others) - len(places)} more")
+    return f"\n  The same in {'line' if len(others) == 1 else 'lines'} {', '.join(places)}."
 
 
 def _diagnostic(found: Diagnostic) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.cli.views import human
-from orchestrator.diagnostics import Location, error, warning
+from orchestrator.diagnostics import Diagnostic, Location, error, warning
 from orchestrator.errors import DeployError
 from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance
@@ -51,6 +51,40 @@ def test_a_long_line_is_cut_around_the_place() -> None:
     shown = human.render_diagnostics([error("Wrong.", location=place)]).splitlines()
     assert len(shown[1]) < 130
     assert shown[1][shown[2].index("^") :].startswith("HERE")
+
+
+def unknown(line: int, key: str = "powerDraw", column: int = 3) -> Diagnostic:
+    place = Location("f.yaml", line, column, f"  {key}: {line}")
+    return warning("A key is not known.", f"There is no {key!r}.", location=place)
+
+
+def test_what_is_said_of_the_same_key_again_is_shown_by_its_lines() -> None:
+    shown = human.render_diagnostics([unknown(3), unknown(9), unknown(4, "speed"), unknown(27)])
+    assert shown.splitlines() == [
+        "f.yaml:3:3: warning: A key is not known.",
+        "      powerDraw: 3",
+        "      ^",
+        "  There is no 'powerDraw'.",
+        "  The same in lines 9 (powerDraw: 9), 27 (powerDraw: 27).",
+        "",
+        "f.yaml:4:3: warning: A key is not known.",
+        "      speed: 4",
+        "      ^",
+        "  There is no 'speed'.",
+    ]
+
+
+def test_many_repetitions_are_counted() -> None:
+    shown = human.render_diagnostics([unknown(line) for line in range(1, 31)])
+    assert shown.count("powerDraw:") == 1 + human.MOST_REPETITIONS
+    assert shown.endswith(", 11 (powerDraw: 11), and 19 more.")
+
+
+def test_errors_and_findings_of_one_line_are_each_shown() -> None:
+    place = Location("f.yaml", 3, 5, "  a: 1")
+    errors = [error("Wrong.", location=place), error("Wrong.", location=Location("f.yaml", 7, 5, "  a: 2"))]
+    assert "The same" not in human.render_diagnostics(errors)
+    assert "The same" not in human.render_diagnostics([unknown(3), unknown(3, column=9)])
 
 
 def test_the_plan_is_a_tree_of_layers_with_reasons_and_counts() -> None:
