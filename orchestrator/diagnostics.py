@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -66,6 +66,11 @@ def warning(summary: str, detail: str = "", *, address: str = "", location: Loca
 def note(summary: str, detail: str = "", *, address: str = "", location: Location | None = None) -> Diagnostic:
     """A note."""
     return Diagnostic(Severity.NOTE, summary, detail, address, location)
+
+
+def as_errors(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """The findings with every warning turned into an error."""
+    return tuple(replace(d, severity=Severity.ERROR) if d.severity is Severity.WARNING else d for d in diagnostics)
 
 
 def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from orchestrator.diagnostics import Diagnostic, Location, error, has_errors, warning
 from orchestrator.production.compile import compile_topology, node_places
+from orchestrator.production.layout import ReadOptions
 from orchestrator.production.load import Loaded, load_production_document
 from orchestrator.resources import data_path
 from orchestrator.services.verdicts import is_known_good, remember_good
@@ -45,20 +46,20 @@ class LoadedTopology:
     production: Loaded | None = None
 
 
-def load_topology(path: Path) -> LoadedTopology:
+def load_topology(path: Path, options: ReadOptions | None = None) -> LoadedTopology:
     """Load, compile and check a file; a template is told from a production file by what is in it.
 
     Never raises for what the file holds: ``diagnostics`` says what is wrong.
     """
     document = load_document(path)
-    loaded = _load_template(document, path) if is_template(document) else _load_production(document, path)
+    loaded = _load_template(document, path) if is_template(document) else _load_production(document, path, options)
     if has_errors(loaded.diagnostics):
         return LoadedTopology(Topology(""), "", loaded.application_root, loaded.diagnostics)
     return loaded
 
 
-def _load_production(document: Document, path: Path) -> LoadedTopology:
-    production = load_production_document(document, path)
+def _load_production(document: Document, path: Path, options: ReadOptions | None) -> LoadedTopology:
+    production = load_production_document(document, path, options)
     topology, findings = compile_topology(production)
     diagnostics = (*production.diagnostics, *findings)
     if has_errors(diagnostics) or production.model is None:

@@ -25,6 +25,7 @@ from orchestrator.topology.model import Topology
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("file", metavar="FILE|TEMPLATE|PLAN", type=Path, help="what to apply")
+    options.add_reading(parser)
     options.add_rehearsal(parser)
     options.add_approval(parser)
     parser.add_argument("--replace", metavar="ADDRESS", action="append", default=[], help="make this instance anew")
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             open_for_working(saved.plan.deployment, console.command_line, cancel) as opened,
         ):
             return _apply(args, console, opened, saved, topology)
-    loaded = options.load(args.file, console)
+    loaded = options.load(args, console)
     target = options.target(args, loaded)
     wanted, findings = want(target)
     if findings:

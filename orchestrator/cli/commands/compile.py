@@ -21,6 +21,7 @@ from orchestrator.topology.types import shipped_types
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("file", metavar="FILE", type=Path, help="production file")
+    options.add_reading(parser)
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="folder to write to")
     parser.add_argument(
         "--dialect",
@@ -49,7 +50,7 @@ def _positive(text: str) -> int:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Write the folder and name the files."""
-    loaded = options.load(args.file, console)
+    loaded = options.load(args, console)
     if args.dialect == "tosca":
         _check_no_export(args)
         paths = write_compiled(loaded, args.output)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.console import Console
 from orchestrator.cli.views import human
-from orchestrator.diagnostics import has_errors
+from orchestrator.diagnostics import as_errors, has_errors
 from orchestrator.errors import InvalidInputError, UsageError
+from orchestrator.production.layout import ReadOptions
 from orchestrator.services.load import LoadedTopology, load_topology
 
 if TYPE_CHECKING:
@@ -47,9 +49,56 @@ def _positive(text: str) -> int:
     return number
 
 
-def load(path: Path, console: Console) -> LoadedTopology:
-    """Load a production file or template; shows warnings, raises on errors."""
-    loaded = load_topology(path)
+_COMPANION_OPTIONS = {
+    "dag": ("--dag", "application_dag.yaml"),
+    "partitions": ("--partitions", "component_partitions.yaml"),
+    "physical_nodes": ("--physical-nodes", "physical_nodes.yaml"),
+    "multi_cluster_qos": ("--multi-cluster-qos", "multi_cluster_qos_constraints.yaml"),
+    "annotations": ("--annotations", "annotations.yaml"),
+    "alternatives": ("--alternatives", "alternative_workflows.yaml"),
+    "containers": ("--containers", "containers.yaml"),
+    "candidate_resources": ("--candidate-resources", "candidate_resources.yaml"),
+    "candidate_deployments": ("--candidate-deployments", "candidate_deployments.yaml"),
+    "accounts": ("--auth", "im/auth.dat"),
+}
+"""Key in ``production.layout.COMPANIONS`` to the option that gives the file, and what it is called in the layout."""
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """How the input is found and read."""
+    group = parser.add_argument_group("input files (found from FILE's own place unless given)")
+    group.add_argument("--strict", action="store_true", help="warnings count as errors")
+    group.add_argument("--alternative", metavar="NAME", default="", help="alternative workflow (default: the best one)")
+    group.add_argument("--application", metavar="DIR", type=Path, help="the application's folder")
+    group.add_argument("--qos", metavar="FILE", type=Path, action="append", default=[], help="qos_constraints*.yaml")
+    for key, (option, name) in _COMPANION_OPTIONS.items():
+        group.add_argument(option, metavar="FILE", type=Path, dest=f"file_{key}", help=name)
+
+
+def read(args: argparse.Namespace) -> LoadedTopology:
+    """Load the production file or template that the arguments name, with what they say about reading.
+
+    Raises:
+        UsageError: If a file that is given is not there.
+    """
+    files = {key: path for key in _COMPANION_OPTIONS if (path := getattr(args, f"file_{key}")) is not None}
+    given = [(_COMPANION_OPTIONS[key][0], path) for key, path in files.items()] + [("--qos", p) for p in args.qos]
+    missing = [f"{option} names {path}, which is no file" for option, path in given if not path.is_file()]
+    if args.application is not None and not args.application.is_dir():
+        missing.append(f"--application names {args.application}, which is no folder")
+    if missing:
+        raise UsageError(
+            "An input file is not there.",
+            detail="; ".join(missing) + ".",
+            resolution="Correct the path, or leave the option out to have the file looked for.",
+        )
+    loaded = load_topology(args.file, ReadOptions(args.application, files, tuple(args.qos), args.alternative))
+    return replace(loaded, diagnostics=as_errors(loaded.diagnostics)) if args.strict else loaded
+
+
+def load(args: argparse.Namespace, console: Console) -> LoadedTopology:
+    """Load a production file or template; shows warnings and notes, raises on errors."""
+    loaded = read(args)
     if has_errors(loaded.diagnostics):
         raise InvalidInputError(loaded.diagnostics)
     if loaded.diagnostics:

@@ -21,6 +21,7 @@ from orchestrator.topology.types import shipped_types
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("file", metavar="FILE|TEMPLATE", type=Path, help="production file or compiled template")
+    options.add_reading(parser)
     options.add_rehearsal(parser)
     parser.add_argument("--replace", metavar="ADDRESS", action="append", default=[], help="make this instance anew")
     parser.add_argument("--out", metavar="PLAN", type=Path, help="save the plan for `deploy apply PLAN`")
@@ -30,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Print the plan."""
-    loaded = options.load(args.file, console)
+    loaded = options.load(args, console)
     target = options.target(args, loaded)
     wanted, findings = want(target)
     opened = open_for_reading(target.deployment)

@@ -5,29 +5,28 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from orchestrator.cli.commands import options
 from orchestrator.cli.console import Console
 from orchestrator.cli.views import human, machine
 from orchestrator.diagnostics import has_errors
-from orchestrator.services.load import load_topology
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("file", metavar="FILE", type=Path, help="production file or compiled template")
+    options.add_reading(parser)
     parser.add_argument("--json", action="store_true", help="findings as JSON")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Print the findings; 2 if any is an error."""
-    loaded = load_topology(args.file)
+    loaded = options.read(args)
     failed = has_errors(loaded.diagnostics)
     if args.json:
         console.result(machine.render_diagnostics(loaded.diagnostics))
         return 2 if failed else 0
     if loaded.diagnostics:
         console.result(human.render_diagnostics(loaded.diagnostics) + "\n")
-    errors = sum(d.is_error for d in loaded.diagnostics)
-    warnings = len(loaded.diagnostics) - errors
     verdict = "is valid" if not failed else "is not valid"
-    console.result(f"{args.file} {verdict}: {human.count(errors, 'error')}, {human.count(warnings, 'warning')}.")
+    console.result(f"{args.file} {verdict}: {human.render_counts(loaded.diagnostics)}.")
     return 2 if failed else 0

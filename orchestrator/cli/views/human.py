@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,6 +93,13 @@ def _diagnostic(found: Diagnostic) -> str:
 def count(number: int, noun: str) -> str:
     """``1 error``, ``2 errors``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def render_counts(diagnostics: Iterable[Diagnostic]) -> str:
+    """``1 error, 2 warnings``, and notes if there are any."""
+    found = Counter(d.severity.value for d in diagnostics)
+    names = ("error", "warning") + (("note",) if found["note"] else ())
+    return ", ".join(count(found[name], name) for name in names)
 
 
 def render_error(error: DeployError, log_file: Path | None) -> str:
