@@ -32,6 +32,7 @@ class _Names:
         self._findings = findings
         self._written = {*dag.components, *(edge.source for edge in dag.edges), *(edge.target for edge in dag.edges)}
         self._components = components
+        self._alternatives = dag.alternatives
         self._known = {sanitise(name): name for name in components}
         self._found: dict[str, tuple[str, ...]] = {}
         self._segments: dict[str, list[str]] = {}
@@ -54,6 +55,11 @@ class _Names:
             name = self._known[folded]
             self._findings.warning("A name is written differently.", f"{written!r} was taken for {name!r}.", place)
             return (name,)
+        wild = self._look_up_wildcard(written)
+        if wild:
+            detail = f"{written!r} was taken for {wild!r}: X stands for any partition."
+            self._findings.warning("A name is written differently.", detail, place)
+            return (wild,)
         named = {sanitise(name) for name in self._written}
         segments = self._segments.get(folded, [])
         if segments and not any(sanitise(name) in named for name in segments):
@@ -61,4 +67,21 @@ class _Names:
             detail = f"{written!r} is deployed as its segments; they were taken in the order {' → '.join(ordered)}."
             self._findings.warning("A component is split.", detail, place)
             return ordered
+        for alternative in self._alternatives.get(written, ()):
+            if sanitise(alternative) in self._known:
+                name = self._known[sanitise(alternative)]
+                detail = f"{name!r} is deployed for {written!r}, of which the DAG names it as an alternative."
+                self._findings.note("An alternative component is deployed.", detail, place)
+                return (name,)
         return (written,)
+
+    def _look_up_wildcard(self, written: str) -> str:
+        """The one deployed segment that differs only in that one of the two leaves the partition open."""
+        base, partition = partition_of(written)
+        number = partition.rpartition("_")[2]
+        found = [
+            name
+            for name in self._segments.get(sanitise(base), ())
+            if partition_of(name)[1].rpartition("_")[2] == number and "X" in partition_of(name)[1] + partition
+        ]
+        return found[0] if partition and len(found) == 1 else ""

@@ -200,10 +200,14 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Dag:
-    """Which component's results go to which; ``components`` has their places."""
+    """Which component's results go to which; ``components`` has their places.
+
+    ``alternatives`` has the components that may be deployed in place of one.
+    """
 
     components: Mapping[str, Location]
     edges: tuple[Edge, ...]
+    alternatives: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

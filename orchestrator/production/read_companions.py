@@ -44,8 +44,16 @@ def read_dag(path: Path, findings: Findings) -> tuple[Dag | None, str]:
             findings.warning("A component is named twice.", detail, item.location)
         components.setdefault(item.text, item.location)
     edges = _edges(system)
-    system.finish(also=("alternative_components",))
-    return Dag(components, edges), name
+    alternatives = _alternative_components(system)
+    system.finish()
+    return Dag(components, edges, alternatives), name
+
+
+def _alternative_components(system: Section) -> dict[str, tuple[str, ...]]:
+    section = system.section("alternative_components")
+    if section is None:
+        return {}
+    return {name: tuple(item.text for item in section.texts(name)) for name in section.node.entries}
 
 
 def _edges(system: Section) -> tuple[Edge, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -192,3 +193,35 @@ def test_a_candidate_file_of_resources_brings_the_candidate_components(tmp_path:
         assert loaded.model is not None or "name" in loaded.diagnostics[-1].detail
     loaded = load_production(tmp_path / "candidate_resources.yaml")
     assert list(model(loaded).components) == ["first"]
+
+
+def dag(*names: str, more: str = "") -> str:
+    edges = ", ".join(f"[{a}, {b}, 1]" for a, b in itertools.pairwise(names))
+    return f"System:\n  name: d\n  components: [{', '.join(names)}]\n{more}  dependencies: [{edges}]\n"
+
+
+def with_second(name: str) -> str:
+    return TEXT + TEXT[TEXT.index("    component1:") :].replace("component1:", "component2:").replace(
+        "name: first", f"name: {name}"
+    )
+
+
+def test_an_alternative_component_takes_its_place_in_the_dag(tmp_path: Path) -> None:
+    text = dag("first", "big", more="  alternative_components: {big: [huge, small]}\n")
+    loaded = read(tmp_path, with_second("small"), application_dag=text)
+    assert [(edge.source, edge.target) for edge in model(loaded).dag.edges] == [("first", "small")]
+    assert ("note", "An alternative component is deployed.", 3) in found(loaded)
+
+
+@pytest.mark.parametrize(
+    ("deployed", "named"),
+    [
+        ("cut_partition1_1", "cut_partitionX_1"),
+        ("cut_partitionX_1", "cut_partition2_1"),
+        ("cut-partition1-1", "cut_partitionX_1"),
+    ],
+)
+def test_a_partition_that_is_left_open_is_found(tmp_path: Path, deployed: str, named: str) -> None:
+    loaded = read(tmp_path, with_second(deployed), application_dag=dag("first", named))
+    assert [(edge.source, edge.target) for edge in model(loaded).dag.edges] == [("first", deployed)]
+    assert ("warning", "A name is written differently.", 3) in found(loaded)
