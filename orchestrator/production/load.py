@@ -81,10 +81,11 @@ class _Reader:
         deployment = system.text("DeploymentName").strip()
         dag, assumed, dag_name = self._dag(components)
         name, name_place = self._name(system, resources, dag_name)
-        system.finish(also=("Resources", "Feasible"))
+        system.finish(also=("Resources", "Feasible", "toscas"))
         partitions = read_partitions(files["partitions"], findings) if "partitions" in files else {}
         physical = read_physical_nodes(files["physical_nodes"], findings) if "physical_nodes" in files else ()
         constraints = read_qos(self._layout.qos, findings)
+        self._say_what_is_absent()
         if not name or dag is None or (has_errors(self._document.diagnostics) and not components):
             return None
         return Production(
@@ -100,6 +101,17 @@ class _Reader:
             physical=physical,
             partitions=partitions,
         )
+
+    def _say_what_is_absent(self) -> None:
+        """One note for all files that may be absent without anything being wrong."""
+        absent = []
+        if "partitions" not in self._layout.files:
+            absent.append("no component_partitions.yaml: components and segments were taken as the file names them")
+        if not self._layout.qos and "multi_cluster_qos" not in self._layout.files:
+            absent.append("no qos_constraints.yaml: no time limits were assumed besides those of annotations")
+        if absent:
+            detail = f"There is {'; and '.join(absent)}."
+            self._findings.note("Files were not found.", detail, Location(str(self._layout.production), 1, 1))
 
     def _name(self, system: Section, resources: Section | None, dag_name: str) -> tuple[str, Location]:
         """The application's name, from where the files have it."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.diagnostics import Location
 from orchestrator.production.model import Component, Container, Layer
-from orchestrator.production.read_resources import read_megabytes
+from orchestrator.production.read_resources import read_megabytes, read_reference
 from orchestrator.topology.located import Scalar
 from orchestrator.topology.reading import Section
 
@@ -64,7 +64,7 @@ def _component(key: str, section: Section, layers: Sequence[Layer]) -> Component
     drafts = [draft for k, inner in section.items("Containers") if (draft := _container(k, inner)) is not None]
     if not section.has("Containers"):
         section.need("Containers", "how the component runs")
-    section.finish(also=_LAYER_KEYS)
+    section.finish(also=(*_LAYER_KEYS, "infid"))  # the runtime notes down there what it deployed
     if not name or not numbers or not drafts:
         return None
     chosen = _choose(section, name, numbers, layer_key, drafts, layers)
@@ -109,6 +109,13 @@ def _layer_number(section: Section, item: Scalar, layers: Sequence[Layer]) -> in
 
 
 def _container(key: str, section: Section) -> _Draft | None:
+    if section.has("Containers"):
+        detail = (
+            f"{section.address} has containers of its own, so it is a component inside another one's Containers. Move "
+            "it to Components."
+        )
+        section.findings.error("A component stands inside another.", detail, section.place, section.address)
+        return None
     resources, place_key = _resources(section)
     container = Container(
         key=key,
@@ -200,7 +207,7 @@ def _image(section: Section) -> str:
     if len(items) > 1:
         detail = f"{section.address}.image is a list of {len(items)}; the first, {items[0].text!r}, is used."
         section.findings.warning("More than one image.", detail, items[0].location, section.address)
-    return items[0].text.strip() if items else ""
+    return read_reference(section, "image", items[0].text, items[0].location) if items else ""
 
 
 def _memory(section: Section) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.diagnostics import Location
 from orchestrator.production.model import (
     Accelerator,
     CloudFunctions,
@@ -37,6 +38,9 @@ _ARCHITECTURES = {
     "arm": "arm64",
 }
 _NOTHING = ("none", "null", "")
+_ESTIMATES = ("GFLOPS", "powerDraw")
+"""What only an optimiser's estimates need of an accelerator."""
+
 _FUNCTION_KEYS = ("architecture", "region", "idleTime", "transitionCost")
 
 
@@ -140,7 +144,7 @@ def _resource(key: str, section: Section, kind: LayerType | None) -> Resource:
             type=section.text("operatingSystemType").lower(),
             distribution=section.text("operatingSystemDistribution").lower(),
             version=section.text("operatingSystemVersion"),
-            image_id=_text_or_nothing(section, "operatingSystemImageId"),
+            image_id=_reference(section, "operatingSystemImageId"),
         ),
         secure_boot=_flag(section, "secureBoot"),
         measured_boot=_flag(section, "measuredBoot"),
@@ -208,13 +212,16 @@ def _architecture(section: Section) -> str:
 
 
 def _accelerators(key: str, section: Section) -> tuple[Accelerator, ...]:
+    """The processors of an accelerator; its own memory, in MB, goes before theirs, which may be a cache alone."""
     found: list[Accelerator] = []
+    section.accept("memory", "memorySize")
+    own = read_megabytes(section, "memory", 0) / 1024 if section.has("memory") else 0.0
     for _, inner in section.items("processors"):
         units = _count(inner, "computingUnits", 1, 0, 1024)
-        memory = _positive(inner, "internalMemory", "GB") or 0.0
+        memory = own or _positive(inner, "internalMemory", "GB") or 0.0
         found.append(Accelerator(key, inner.text("type"), inner.text("architecture"), units, memory))
-        inner.finish(also=("name", "SGXFlag"))
-    section.finish(also=("name",))
+        inner.finish(also=("name", "SGXFlag", "internalMemory"))
+    section.finish(also=("name", "memory", *_ESTIMATES))
     return tuple(found)
 
 
@@ -317,3 +324,17 @@ def _flag(section: Section, key: str) -> bool:
 def _text_or_nothing(section: Section, key: str) -> str:
     text = section.text(key).strip()
     return "" if text.casefold() in _NOTHING else text
+
+
+def _reference(section: Section, key: str) -> str:
+    """A reference, which has no blanks: YAML puts some in where one is broken over lines."""
+    return read_reference(section, key, _text_or_nothing(section, key), section.value_place(key))
+
+
+def read_reference(section: Section, key: str, text: str, place: Location) -> str:
+    """The text without the blanks in it; a warning tells of them."""
+    joined = "".join(text.split())
+    if joined != text.strip():
+        detail = f"{text.strip()!r} has blanks in it, as one broken over lines has; it was taken for {joined!r}."
+        section.findings.warning("A reference has blanks in it.", detail, place, f"{section.address}.{key}")
+    return joined

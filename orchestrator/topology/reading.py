@@ -219,7 +219,7 @@ class Section:
         self.findings.warning("A list was taken for a mapping.", detail, self.value_place(key), f"{self.address}.{key}")
         for index, item in enumerate(node.items, start=1):
             if isinstance(item, Mapping):
-                yield f"{key}{index}", Section(item, f"{self.address}.{key}[{index}]", self.findings)
+                yield self._item(key, index, item)
             else:
                 self.findings.error(
                     "A value has the wrong type.",
@@ -227,6 +227,14 @@ class Section:
                     item.location,
                     f"{self.address}.{key}",
                 )
+
+    def _item(self, key: str, index: int, item: Mapping) -> tuple[str, Section]:
+        """An entry of a list; one that only wraps a mapping, ``- first: {…}``, stands for that."""
+        names = tuple(item.entries)
+        inner = item.entries[names[0]] if len(names) == 1 else None
+        if isinstance(inner, Mapping):
+            return names[0], Section(inner, f"{self.address}.{key}[{index}].{names[0]}", self.findings)
+        return f"{key}{index}", Section(item, f"{self.address}.{key}[{index}]", self.findings)
 
     def sections(self, key: str) -> Iterator[tuple[str, Section]]:
         """Every mapping inside the mapping ``key``, with its key."""

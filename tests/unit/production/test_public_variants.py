@@ -2,7 +2,125 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+from orchestrator.diagnostics import Diagnostic
+from orchestrator.production.load import Loaded, load_production
+from orchestrator.production.model import Resource
 from tests.unit.production.models import component, domain, found, layer, production
+
+FILE = """System:
+  name: Plant Watch
+  NetworkDomains:
+    ND1:
+      name: Field
+      ComputationalLayers:
+        computationalLayer1:
+          name: Edge
+          number: 1
+          type: Virtual
+          Resources:
+            resource1:
+              name: Box
+              totalNodes: 2
+              memorySize: 8192
+              operatingSystemImageId: ost://cloud.example.org/image-1
+              processors:
+                processor1: {name: CPU, type: T, architecture: amd64, computingUnits: 4}
+              accelerators:
+                accelerator1:
+                  name: A10
+                  processors:
+                    processor1: {name: G, type: GPU, architecture: NVIDIA A10, computingUnits: 1}
+  Components:
+    component1:
+      name: reader
+      executionLayer: 1
+      Containers:
+        container1:
+          image: registry.example.org/plant/reader:1
+          memorySize: 512
+          computingUnits: 0.5
+          selectedExecutionResource: Box
+"""
+
+
+def load(folder: Path, old: str = "", new: str = "") -> tuple[Loaded, list[Diagnostic]]:
+    assert FILE.count(old) == 1 or not old
+    path = folder / "production_deployment.yaml"
+    path.write_text(FILE.replace(old, new) if old else FILE, encoding="utf-8")
+    loaded = load_production(path)
+    return loaded, list(loaded.diagnostics)
+
+
+def box(loaded: Loaded) -> Resource:
+    assert loaded.model is not None
+    (resource,) = loaded.model.layers[0].resources
+    return resource
+
+
+def test_the_file_that_is_varied_has_no_findings(tmp_path: Path) -> None:
+    assert load(tmp_path)[1] == []
+
+
+@pytest.mark.parametrize("memory", ["memory: 24576", "memory: 24 GB"])
+def test_an_accelerators_own_memory_is_that_of_its_processors(tmp_path: Path, memory: str) -> None:
+    more = f"name: A10\n                  GFLOPS: 31240\n                  powerDraw: 150\n                  {memory}"
+    loaded, findings = load(tmp_path, "name: A10", more)
+    assert [a.memory_gb for a in box(loaded).accelerators] == [24]
+    assert {d.summary for d in findings} <= {"A size has a unit."}
+
+
+def test_the_cache_of_a_graphics_processor_is_not_its_memory(tmp_path: Path) -> None:
+    more = "name: A10\n                  memory: 24576"
+    path = tmp_path / "production_deployment.yaml"
+    path.write_text(
+        FILE.replace("name: A10", more).replace(
+            "A10, computingUnits: 1", "A10, computingUnits: 1, internalMemory: 0.25"
+        )
+    )
+    loaded = load_production(path)
+    assert [a.memory_gb for a in box(loaded).accelerators] == [24]
+    assert loaded.diagnostics == ()
+
+
+def test_a_reference_broken_over_lines_is_joined_with_a_warning(tmp_path: Path) -> None:
+    loaded, (finding,) = load(tmp_path, "plant/reader:1", "plant/\n              reader:1")
+    assert loaded.model is not None
+    assert loaded.model.components["reader"].container.image == "registry.example.org/plant/reader:1"
+    assert (finding.is_error, finding.summary) == (False, "A reference has blanks in it.")
+    assert finding.location is not None
+    assert finding.location.text.strip().startswith("image:")
+
+
+def test_an_image_id_broken_over_lines_is_joined_too(tmp_path: Path) -> None:
+    loaded, (finding,) = load(tmp_path, "example.org/image-1", "example.org/\n                image-1")
+    assert box(loaded).system.image_id == "ost://cloud.example.org/image-1"
+    assert finding.summary == "A reference has blanks in it."
+
+
+def test_what_the_runtime_notes_down_is_no_finding(tmp_path: Path) -> None:
+    loaded, findings = load(tmp_path, "name: reader", "name: reader\n      infid: 3f0d71e9")
+    assert loaded.model is not None
+    assert findings == []
+    assert load(tmp_path, "  Components:", "  toscas: {reader: {description: x}}\n  Components:")[1] == []
+
+
+def test_a_list_of_named_entries_is_read_by_their_names(tmp_path: Path) -> None:
+    loaded, (finding,) = load(tmp_path, "processor1: {name: CPU", "- processor1: {name: CPU")
+    assert [(p.key, p.architecture, p.computing_units) for p in box(loaded).processors] == [("processor1", "amd64", 4)]
+    assert finding.summary == "A list was taken for a mapping."
+
+
+def test_a_component_inside_another_is_told_once(tmp_path: Path) -> None:
+    nested = "container1:\n          name: inner\n          executionLayers: 1\n          Containers: {c: {image: x}}\n"
+    path = tmp_path / "production_deployment.yaml"
+    path.write_text(FILE[: FILE.index("container1:")] + nested, encoding="utf-8")
+    errors = [d for d in load_production(path).diagnostics if d.is_error]
+    assert [d.summary for d in errors] == ["A component stands inside another."]
+    assert "Move it to Components." in errors[0].detail
 
 
 def test_a_domain_that_was_pruned_is_not_taken_for_the_one_that_names_it() -> None:
