@@ -83,8 +83,7 @@ def read_companions(loaded: Loaded, model: Production) -> Companions:
 
 def companion_file(layout: Layout, key: str) -> Path | None:
     """The file that goes with a production file, if it is there."""
-    files = getattr(layout, "files", None)
-    return files.get(key) if files is not None else getattr(layout, key, None)
+    return layout.files.get(key)
 
 
 def read_plain(path: Path | None) -> Any:

@@ -43,7 +43,8 @@ def front_end(site: Site, secrets: Secrets) -> Tree:
         if site.facts.front is not None:
             system["credential"] = _credential(site, site.facts.front, "front", secrets)
         return node
-    system["image"] = {"get_input": "fe_os_image"}
+    if site.placed.resource.system.image_id:
+        system["image"] = {"get_input": "fe_os_image"}
     host["disk_size"] = {"get_input": "fe_disk"}
     node["requirements"] = [
         {
@@ -75,7 +76,7 @@ def add_worker(nodes: Tree, site: Site, secrets: Secrets, *, is_elastic: bool) -
 def _virtual_worker(resource: Resource, *, is_elastic: bool) -> Tree:
     capabilities: Tree = {
         "host": {"properties": _host(resource)},
-        "os": {"properties": _system(resource) | {"image": resource.system.image_id}},
+        "os": {"properties": _system(resource)},
         "scalable": {"properties": {"count": resource.total_nodes}},
     }
     if is_elastic:
@@ -127,6 +128,7 @@ def _system(resource: Resource) -> Tree:
         "type": "linux",
         "distribution": resource.system.distribution,
         "version": render_version(resource.system.version),
+        "image": resource.system.image_id,
     }
     return {key: value for key, value in system.items() if value}
 
