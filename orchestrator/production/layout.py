@@ -71,22 +71,27 @@ class Layout:
         return ""
 
 
-def find_layout(production: Path, options: ReadOptions | None = None) -> Layout:
+def find_layout(production: Path, options: ReadOptions | None = None, deployment_name: str = "") -> Layout:
     """Look beside the production file, then in the folders of the application layout.
 
     Args:
         production: The production file.
         options: What was given by the operator; wins over what is found.
+        deployment_name: Which of the application's deployments the file is, if it says so: the optimiser writes its
+            choice into a folder of its own and leaves the files that go with it in the chosen deployment's folder.
     """
     options = options or ReadOptions()
     root = options.application or application_root(production)
     here = production.parent
     deployment = here.parent if here.name == "ams" else here
+    is_folder = deployment_name and Path(deployment_name).name == deployment_name != ".."
+    chosen = root / "aisprint" / "deployments" / deployment_name if is_folder else deployment
     places = tuple(
         dict.fromkeys(
             (
                 here,
                 deployment,
+                chosen,
                 root / "common_config",
                 root / "aisprint" / "designs",
                 root / "aisprint" / "deployments",
@@ -100,7 +105,7 @@ def find_layout(production: Path, options: ReadOptions | None = None) -> Layout:
         path = options.files.get(key) or _first(folders, name)
         if path is not None and path != production:
             found[key] = path
-    qos = options.qos or _qos((here, deployment / "ams", deployment, root / "common_config"))
+    qos = options.qos or _qos((here, deployment / "ams", deployment, chosen / "ams", chosen, root / "common_config"))
     return Layout(root, production, found, qos)
 
 

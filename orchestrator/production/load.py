@@ -55,10 +55,10 @@ def load_production_document(document: Document, path: Path, options: ReadOption
         options: What the operator said about the input.
     """
     options = options or ReadOptions()
-    layout = find_layout(path, options)
     findings = Findings()
     findings.extend(document.diagnostics)
     system = find_system(document, findings)
+    layout = find_layout(path, options, system.text("DeploymentName").strip() if system is not None else "")
     model = _Reader(layout, options, findings, document).read(system) if system is not None else None
     return Loaded(model, findings.all(), layout.root, layout, document.text)
 
