@@ -95,7 +95,7 @@ def _layer_number(section: Section, item: Scalar, layers: Sequence[Layer]) -> in
     text = item.text.strip()
     if text.lstrip("+-").isdecimal() and len(text) < 19:
         return int(text)
-    if isinstance(item.value, float) and item.value == int(item.value):
+    if isinstance(item.value, float) and item.value.is_integer():
         return int(item.value)
     for layer in layers:
         if text.casefold() in (layer.key.casefold(), layer.name.casefold()):

@@ -119,6 +119,14 @@ def test_a_list_of_named_entries_is_read_by_their_names(tmp_path: Path) -> None:
     assert finding.summary == "A list was taken for a mapping."
 
 
+@pytest.mark.parametrize("number", [".nan", ".inf", "1.5", "one"])
+def test_a_layer_that_is_no_number_of_one_is_an_error(tmp_path: Path, number: str) -> None:
+    loaded, findings = load(tmp_path, "executionLayer: 1", f"executionLayer: {number}")
+    assert next(d.summary for d in findings if d.is_error) == "A value has the wrong type."
+    assert loaded.model is not None
+    assert not loaded.model.components
+
+
 def test_a_component_inside_another_is_told_once(tmp_path: Path) -> None:
     nested = "container1:\n          name: inner\n          executionLayers: 1\n          Containers: {c: {image: x}}\n"
     path = tmp_path / "production_deployment.yaml"
