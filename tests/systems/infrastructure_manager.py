@@ -24,6 +24,7 @@ UPSTREAM = "https://raw.githubusercontent.com"
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 30.0
 CONFIGURE_TIMEOUT = 60.0
+CLEAR_TIMEOUT = 20.0
 
 _AUTHORISATION = "type = InfrastructureManager; username = tests; password = tests\\nid = dummy; type = Dummy"
 _PLAY = re.compile(rf"{re.escape(UPSTREAM)}(/\S+/artifacts/[\w./-]+)")
@@ -145,6 +146,18 @@ class InfrastructureManager:
     def listed(self) -> list[str]:
         """Addresses of all infrastructures there are."""
         return [entry["uri"] for entry in self.ask("GET", "/infrastructures").json["uri-list"]]
+
+    def clear(self) -> list[str]:
+        """Delete all there is; returns what stays.
+
+        A deleted infrastructure may come back once: the thread that brought it up saves it as its last act.
+        """
+        ends = time.monotonic() + CLEAR_TIMEOUT
+        while (left := self.listed()) and time.monotonic() < ends:
+            for infrastructure in left:
+                self.ask("DELETE", infrastructure)
+            time.sleep(0.1)
+        return left
 
 
 @contextmanager

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,17 @@ from tests.systems.infrastructure_manager import InfrastructureManager
 
 pytestmark = pytest.mark.systems
 
-EXPECTED = Path(__file__).parent.parent / "fixtures" / "predecessor" / "expected"
+REPOSITORY = Path(__file__).parent.parent.parent
+EXPECTED = REPOSITORY / "tests" / "fixtures" / "predecessor" / "expected"
+DEPLOYMENTS = REPOSITORY / "tests" / "fixtures" / "predecessor" / "app_demo" / "aisprint" / "deployments"
+FILES = {
+    **{path.parent.name: path for path in sorted(DEPLOYMENTS.glob("*/production_deployment.yaml"))},
+    **{f"example {path.parent.name}": path for path in sorted((REPOSITORY / "examples").glob("*/production.yaml"))},
+}
+GOLDEN = sorted(path.parent for path in (REPOSITORY / "tests" / "golden").glob("*/production.yaml"))
+OPTIONS = pytest.mark.parametrize(
+    "options", [(), ("--elastic", "5"), ("--with-secrets",)], ids=lambda o: (o or ["-"])[0]
+)
 # Its Dummy cloud cannot tell what becomes of functions on an OSCAR that is there already.
 NO_FUNCTIONS = "'DummyCloudConnector' object has no attribute 'auth'"
 
@@ -22,10 +36,7 @@ NO_FUNCTIONS = "'DummyCloudConnector' object has no attribute 'auth'"
 @pytest.fixture(autouse=True)
 def _nothing_is_left(infrastructure_manager: InfrastructureManager) -> Iterator[None]:
     yield
-    left = infrastructure_manager.listed()
-    for infrastructure in left:
-        infrastructure_manager.ask("DELETE", infrastructure)
-    assert left == []
+    assert infrastructure_manager.clear() == []
 
 
 def machines(template: dict[str, Any]) -> int:
@@ -58,7 +69,76 @@ def bring_up_and_down(manager: InfrastructureManager, text: str) -> None:
 
     deleted = manager.ask("DELETE", infrastructure)
     assert deleted.status == 200, deleted.text
-    assert infrastructure not in manager.listed()
+
+
+def export(file: Path, options: tuple[str, ...], home: Path) -> list[str]:
+    """Texts of the templates that ``deploy compile --dialect im`` writes."""
+    (home / ".ssh").mkdir()
+    (home / ".ssh" / "id_ed25519").write_text("the key of the example's machines\n", encoding="utf-8")
+    command = [sys.executable, "-m", "orchestrator.cli.main", "compile", file, "--dialect", "im", *options]
+    done = subprocess.run(
+        [*command, "-o", home / "exported"],
+        cwd=REPOSITORY,
+        env={**os.environ, "HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [path.read_text(encoding="utf-8") for path in sorted((home / "exported").glob("*.yaml"))]
+
+
+def know_everything(production: Path) -> None:
+    """Put a file of physical nodes beside it that has all there may be for every resource."""
+    system = yaml.safe_load(production.read_text(encoding="utf-8"))["System"]
+    domains = system.get("NetworkDomains") or system["Resources"]["NetworkDomains"]
+    layers = {}
+    for domain in domains.values():
+        for key, layer in (domain.get("ComputationalLayers") or {}).items():
+            resources = {name: _known(resource) for name, resource in layer["Resources"].items()}
+            layers[key] = {"number": layer["number"], "Resources": resources}
+    text = yaml.safe_dump({"ComputationalLayers": layers})
+    production.with_name("physical_nodes.yaml").write_text(text, encoding="utf-8")
+
+
+def _known(resource: dict[str, Any]) -> dict[str, Any]:
+    host = {"ssh_user": "pi", "ssh_key": "~/.ssh/id_ed25519"}
+    workers = range(1, int(resource.get("totalNodes", 1)))
+    keys = {"access_key": "name", "secret_key": "word"}
+    return {
+        "name": resource["name"],
+        "fe_node": {"public_ip": "192.0.2.1", "private_ip": "10.0.0.2", **host},
+        "wns": [{"private_ip": f"10.0.0.{2 + number}", **host} for number in workers],
+        "influx": {"endpoint": "https://influx.example.org", "token": "word"},
+        "minio": {"endpoint": "https://minio.example.org", **keys},
+        "oscar": {"name": "cluster", "password": "word"},
+        "aws": {"bucket": "bucket", "region": "eu-west-1", **keys},
+    }
+
+
+@OPTIONS
+@pytest.mark.parametrize("name", FILES)
+def test_it_takes_every_template_that_is_exported(
+    infrastructure_manager: InfrastructureManager, name: str, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    templates = export(FILES[name], options, tmp_path)
+    assert templates
+    for template in templates:
+        bring_up_and_down(infrastructure_manager, template)
+
+
+@OPTIONS
+@pytest.mark.parametrize("case", GOLDEN, ids=lambda path: path.name)
+def test_it_takes_the_golden_cases_once_their_physical_nodes_are_known(
+    infrastructure_manager: InfrastructureManager, case: Path, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(case, tmp_path / "case")
+    know_everything(folder / "production.yaml")
+    templates = export(folder / "production.yaml", options, tmp_path)
+    assert templates
+    for template in templates:
+        bring_up_and_down(infrastructure_manager, template)
 
 
 def test_it_is_the_real_service(infrastructure_manager: InfrastructureManager) -> None:
