@@ -63,12 +63,21 @@ def model(loaded: Loaded) -> Production:
 
 
 def found(loaded: Loaded) -> list[tuple[str, str, int]]:
-    return [(d.severity.value, d.summary, line(d)) for d in loaded.diagnostics]
+    return [(d.severity.value, d.summary, line(d)) for d in loaded.diagnostics if d.summary != "Files were not found."]
 
 
 def line(diagnostic: Diagnostic) -> int:
     assert diagnostic.location is not None
     return diagnostic.location.line
+
+
+def test_what_is_assumed_without_the_other_files_is_said(tmp_path: Path) -> None:
+    (note,) = read(tmp_path, TEXT).diagnostics
+    assert (note.severity, note.summary, line(note)) == ("note", "Files were not found.", 1)
+    assert "component_partitions.yaml: components" in note.detail
+    assert "qos_constraints.yaml: no time limits" in note.detail
+    partitions, qos = "components: {first: {partitions: [base]}}\n", "system: {name: q}\n"
+    assert read(tmp_path, TEXT, component_partitions=partitions, qos_constraints=qos).diagnostics == ()
 
 
 def test_the_plain_form_has_no_findings(tmp_path: Path) -> None:
@@ -225,3 +234,11 @@ def test_a_partition_that_is_left_open_is_found(tmp_path: Path, deployed: str, n
     loaded = read(tmp_path, with_second(deployed), application_dag=dag("first", named))
     assert [(edge.source, edge.target) for edge in model(loaded).dag.edges] == [("first", deployed)]
     assert ("warning", "A name is written differently.", 3) in found(loaded)
+
+
+def test_segments_take_the_place_of_the_whole_in_the_dag(tmp_path: Path) -> None:
+    text = with_second("cut_partition1_2").replace("name: first", "name: cut_partition1_1")
+    loaded = read(tmp_path, text, application_dag=dag("cut"))
+    edges = [(edge.source, edge.target) for edge in model(loaded).dag.edges]
+    assert edges == [("cut_partition1_1", "cut_partition1_2")]
+    assert ("warning", "A component is split.", 3) in found(loaded)
