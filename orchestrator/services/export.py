@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.diagnostics import Diagnostic, has_errors
 from orchestrator.errors import DeployError, InvalidInputError, UsageError
 from orchestrator.production.dialects.companions import companion_file, mapping_at, physical_entries, worker_entries
-from orchestrator.production.dialects.export import MARK, export
+from orchestrator.production.dialects.export import export, mark
 from orchestrator.production.dialects.settings import ExportSettings, Secrets
 from orchestrator.production.load import Loaded
 from orchestrator.production.placement import place_components
@@ -67,8 +67,8 @@ class ResolvedSecrets:
         return self.store.get_or_create(name)
 
     def given(self, name: str, source: str) -> str:
-        """The value that an operator's file holds."""
-        value = self.known.get(name, "")
+        """The value that an operator's file holds, else the one in the store."""
+        value = self.known.get(name) or self.store.get(name) or ""
         if not value:
             raise GivenSecretMissingError(name, source, "which is not there or empty")
         if not name.endswith("-ssh-key") or value.lstrip().startswith("-----BEGIN"):
@@ -119,7 +119,7 @@ def write_export(
     paths = {folder / file: text for file, text in found.files.items()}
     try:
         for path in paths:
-            _check_mark(path)
+            _check_mark(path, mark(dialect, name).encode())
         if not with_secrets:
             _write(folder, paths, 0o644)
             return tuple(paths), found.diagnostics
@@ -135,14 +135,14 @@ def write_export(
     return tuple(paths), found.diagnostics
 
 
-def _check_mark(path: Path) -> None:
+def _check_mark(path: Path, wanted: bytes) -> None:
     if not path.exists() and not path.is_symlink():
         return
     if path.is_symlink() or not path.is_file():
         raise ForeignFileError(path, "is no ordinary file")
     with path.open("rb") as file:
-        if not file.read(len(MARK)) == MARK.encode():
-            raise ForeignFileError(path, "was not written by an export")
+        if file.read(len(wanted)) != wanted:
+            raise ForeignFileError(path, "was not written by an export of this deployment in this dialect")
 
 
 def _make_private(folder: Path) -> None:

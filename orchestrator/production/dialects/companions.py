@@ -157,13 +157,16 @@ def _constraints(files: tuple[Path, ...], model: Production, application: str) -
             found[layer] = render_yaml({"system": {**system, "name": written}})
             name = name or written
     if not found and model.constraints:
-        found[None] = _constraints_of_model(model, application)
+        for layer in {None, *(constraint.layer for constraint in model.constraints)}:
+            found[layer] = _constraints_of_model(model, layer, application)
     return name or application, found
 
 
-def _constraints_of_model(model: Production, application: str) -> str:
+def _constraints_of_model(model: Production, layer: int | None, application: str) -> str:
+    """Those of a layer and those of the whole application."""
     local, whole = {}, {}
-    for number, constraint in enumerate(model.constraints, start=1):
+    watched = [constraint for constraint in model.constraints if constraint.layer in (None, layer)]
+    for number, constraint in enumerate(watched, start=1):
         if constraint.is_global:
             whole[f"global_constraint_{number}"] = {
                 "path_components": list(constraint.components),

@@ -21,8 +21,6 @@ from orchestrator.topology.model import Topology
 from orchestrator.topology.reading import Findings
 
 DIALECTS = ("im", "fdl")
-MARK = "# Written by `deploy compile --dialect"
-"""Begins every file that an export wrote, and tells it from those of others."""
 
 _TAKEN = frozenset({"infras"})
 """Files that other tools keep beside the templates."""
@@ -75,8 +73,13 @@ def export(
         documents = {"fdl.yaml": build_fdl(wiring)}
     else:
         documents = {f"{name}.yaml": template for name, template in build_templates(wiring).items()}
-    head = f"{MARK} {dialect}` for the deployment {topology.name}; compiling again overwrites it.\n"
+    head = f"{mark(dialect, topology.name)} compiling again overwrites it.\n"
     return Export({name: head + render_yaml(document) for name, document in documents.items()}, findings.all())
+
+
+def mark(dialect: str, deployment: str) -> str:
+    """Begins every file of an export, and tells it from the files of others."""
+    return f"# Written by `deploy compile --dialect {dialect}` for the deployment {deployment};"
 
 
 def _check(name: str, site: Site, dialect: str, findings: Findings) -> None:

@@ -152,7 +152,25 @@ def test_the_token_of_the_top_is_read_from_a_file(application: Path, tmp_path: P
     assert inputs["top_influx_token"]["default"] == "not-a-token"
 
 
-@pytest.mark.parametrize("content", ["description: mine\n", ""])
+def test_what_a_file_does_not_hold_is_looked_for_in_the_store(application: Path, tmp_path: Path) -> None:
+    nodes = application.parent / "physical_nodes.yaml"
+    nodes.write_text(nodes.read_text(encoding="utf-8").replace("secret_key: not-a-secret-lambda", ""), encoding="utf-8")
+    FileSecretStore(secrets_folder("every-layer")).put("layer4-lambda-functions-store-key", "not-a-secret-of-the-store")
+    template = yaml.safe_load(written(application, tmp_path / "private", with_secrets=True)["detect.yaml"])
+    function = template["topology_template"]["node_templates"]["oscar_service_detect"]
+    (keys,) = function["properties"]["storage_providers"]["s3"].values()
+    assert keys["secret_key"] == "not-a-secret-of-the-store"
+
+
+OTHERS = (
+    "description: mine\n",
+    "",
+    "# Written by `deploy compile --dialect im` for the deployment another; compiling again overwrites it.\n",
+    "# Written by `deploy compile --dialect fdl` for the deployment every-layer; compiling again overwrites it.\n",
+)
+
+
+@pytest.mark.parametrize("content", OTHERS)
 def test_a_foreign_file_is_not_overwritten(application: Path, tmp_path: Path, content: str) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
