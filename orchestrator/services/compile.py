@@ -65,7 +65,7 @@ def write_compiled(loaded: LoadedTopology, folder: Path) -> tuple[Path, ...]:
     types = {folder / name: data_path("tosca", "types", name).read_bytes() for name in loaded.imports}
     sources = _sources(loaded, folder)
     try:
-        previous = _check_template(template, loaded.topology.name)
+        previous = _check_template(template, loaded)
         for path, content in types.items():
             _check_types(path, content, previous is not None)
         for source, target in sources.items():
@@ -93,13 +93,16 @@ def _sources(loaded: LoadedTopology, folder: Path) -> Mapping[Path, Path]:
     return found
 
 
-def _check_template(path: Path, name: str) -> Topology | None:
+def _check_template(path: Path, loaded: LoadedTopology) -> Topology | None:
     """The topology that was compiled here before."""
     if not path.exists():
         return None
     if not path.is_file():
         raise ForeignFileError(path, "is no ordinary file")
-    document = parse_bytes(path.read_bytes(), str(path))
+    content = path.read_bytes()
+    if content == loaded.template_text.encode():
+        return loaded.topology  # the same again: reading it would take as long as all the rest
+    document, name = parse_bytes(content, str(path)), loaded.topology.name
     if not is_template(document):
         raise ForeignFileError(path, "is no service template")
     topology = parse_template_document(document).topology

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -199,11 +199,10 @@ class _Checker:
         self.report("No such type.", f"{here[1]} has type {name!r}.{hint}", *here, "type")
         return False
 
-    def _members(self, names: Iterable[str], known: Iterable[str], here: tuple[str, ...]) -> None:
-        existing = set(known)
+    def _members(self, names: Iterable[str], known: Collection[str], here: tuple[str, ...]) -> None:
         for name in names:
-            if name not in existing:
-                self.report("No such node.", f"{here[1]} names {name!r}.{did_you_mean(name, existing)}", *here)
+            if name not in known:
+                self.report("No such node.", f"{here[1]} names {name!r}.{did_you_mean(name, known)}", *here)
 
     def outputs(self) -> None:
         for name, value in self.topology.outputs.items():
