@@ -34,7 +34,7 @@ def check_components(model: Production, findings: Findings) -> None:
         ends.setdefault(edge.source, edge.place)
         ends.setdefault(edge.target, edge.place)
     for name, place in ends.items():
-        if name in model.components:
+        if name in model.components or name in model.unusable:
             continue
         detail = f"The DAG has {name!r}, which the production file does not deploy."
         near = _resembling(name, model.components)
@@ -127,6 +127,8 @@ def check_constraints(model: Production, findings: Findings) -> None:
     after = successors(model.dag.edges)
     for constraint in (*model.constraints, *annotated_constraints(model)):
         unknown = [name for name in constraint.components if not names.of(name)]
+        if model.unusable.intersection(unknown):
+            continue
         if unknown:
             detail = (
                 f"{constraint.key} is about {', '.join(map(repr, unknown))}, which is not deployed; it is left out."

@@ -100,7 +100,7 @@ def check_node_names(model: Production, findings: Findings) -> None:
 def check_component_names(model: Production, findings: Findings) -> None:
     """There are components, and their services are told apart and have names that OSCAR accepts."""
     taken: dict[str, Component] = {}
-    if not model.components:
+    if not model.components and not model.unusable:
         findings.error(
             "There are no components.", "System.Components holds no component that can be used.", model.place
         )

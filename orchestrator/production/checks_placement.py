@@ -16,11 +16,13 @@ _IN_NAME = re.compile(r"(?:^|[/:._-])(?P<found>amd64|x86[-_]64|arm64(?:v8)?|aarc
 
 
 def check_placement(model: Production, findings: Findings) -> None:
-    """Every component is on a layer and a resource that are there."""
+    """Every component is on a layer and a resource that are there; that there are no layers at all is told once."""
+    if not model.layers:
+        return
     for component in model.components.values():
         layer = model.layer(component.layer)
         if layer is None:
-            numbers = ", ".join(str(found.number) for found in model.layers) or "none"
+            numbers = ", ".join(str(found.number) for found in model.layers)
             detail = f"Component {component.name!r} runs on layer {component.layer}; the layers are {numbers}."
             findings.error("No such layer.", detail, component.layer_place, component.name)
             continue

@@ -65,7 +65,9 @@ def check_physical(model: Production, findings: Findings) -> None:
 
 
 def check_unused(model: Production, findings: Findings) -> None:
-    """A resource that no component selects is left out."""
+    """A resource that no component selects is left out; those that are not readable may have selected it."""
+    if model.unusable:
+        return
     used = {(c.layer, c.container.resource.casefold()) for c in model.components.values()}
     for layer in model.layers:
         for resource in layer.resources:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import pairwise
 
 from orchestrator.diagnostics import Location
@@ -10,9 +11,18 @@ from orchestrator.production.naming import partition_of, sanitise, segment_order
 from orchestrator.topology.reading import Findings
 
 
-def with_deployed_names(dag: Dag, components: dict[str, Component], findings: Findings) -> Dag:
-    """The DAG with components named as the production file names them, and split ones replaced by their segments."""
-    names = _Names(dag, components, findings)
+def with_deployed_names(
+    dag: Dag, components: dict[str, Component], findings: Findings, unusable: Collection[str] = ()
+) -> Dag:
+    """The DAG with components named as the production file names them, and split ones replaced by their segments.
+
+    Args:
+        dag: The DAG as its file has it.
+        components: What is deployed.
+        findings: Where reports go.
+        unusable: Names of components that the production file has with errors; nothing is taken for them.
+    """
+    names = _Names(dag, components, findings, unusable)
     places = {name: place for written, place in dag.components.items() for name in names.of(written, place)}
     edges: dict[tuple[str, str], Edge] = {}
     for written, place in dag.components.items():
@@ -28,8 +38,11 @@ def with_deployed_names(dag: Dag, components: dict[str, Component], findings: Fi
 class _Names:
     """What the names of a DAG mean in the production file: ``-`` and ``_`` are not told apart."""
 
-    def __init__(self, dag: Dag, components: dict[str, Component], findings: Findings) -> None:
+    def __init__(
+        self, dag: Dag, components: dict[str, Component], findings: Findings, unusable: Collection[str]
+    ) -> None:
         self._findings = findings
+        self._unusable = unusable
         self._written = {*dag.components, *(edge.source for edge in dag.edges), *(edge.target for edge in dag.edges)}
         self._components = components
         self._alternatives = dag.alternatives
@@ -48,7 +61,7 @@ class _Names:
         return self._found[written]
 
     def _look_up(self, written: str, place: Location) -> tuple[str, ...]:
-        if written in self._components:
+        if written in self._components or written in self._unusable:
             return (written,)
         folded = sanitise(written)
         if folded in self._known:

@@ -15,7 +15,7 @@ from orchestrator.production.model import Component, Dag, Edge, Layer, NetworkDo
 from orchestrator.production.read_companions import read_dag, read_partitions, read_physical_nodes, read_qos
 from orchestrator.production.read_components import read_components
 from orchestrator.production.read_resources import has_domains, read_domains
-from orchestrator.topology.located import Document, Mapping, load_document
+from orchestrator.topology.located import Document, Mapping, Scalar, load_document
 from orchestrator.topology.reading import Findings, Section, kind_of
 
 _TOP_KEYS = ("Components", "NetworkDomains", "Resources")
@@ -78,8 +78,9 @@ class _Reader:
         domains, resources = self._domains(system)
         layers = [layer for domain in domains for layer in domain.layers]
         components = self._components(system, layers)
+        unusable = _names_written(system) - components.keys()
         deployment = system.text("DeploymentName").strip()
-        dag, assumed, dag_name = self._dag(components)
+        dag, assumed, dag_name = self._dag(components, unusable)
         name, name_place = self._name(system, resources, dag_name)
         system.finish(also=("Resources", "Feasible", "toscas"))
         partitions = read_partitions(files["partitions"], findings) if "partitions" in files else {}
@@ -100,6 +101,7 @@ class _Reader:
             constraints=constraints,
             physical=physical,
             partitions=partitions,
+            unusable=frozenset(unusable),
         )
 
     def _say_what_is_absent(self) -> None:
@@ -155,12 +157,14 @@ class _Reader:
         self._findings.extend(document.diagnostics)
         return find_system(document, self._findings)
 
-    def _dag(self, components: AbstractMapping[str, Component]) -> tuple[Dag | None, bool, str]:
+    def _dag(
+        self, components: AbstractMapping[str, Component], unusable: frozenset[str]
+    ) -> tuple[Dag | None, bool, str]:
         """The DAG, whether it was assumed, and what the file calls the application."""
         path = self._layout.files.get("dag")
         if path is not None:
             dag, name = read_dag(path, self._findings)
-            named = with_deployed_names(dag, dict(components), self._findings) if dag else None
+            named = with_deployed_names(dag, dict(components), self._findings, unusable) if dag else None
             return named, False, name
         places = {name: component.place for name, component in components.items()}
         names = tuple(components)
@@ -175,6 +179,14 @@ class _Reader:
             place = Location(str(self._layout.production), 1, 1)
             self._findings.warning("There is no DAG file.", detail, place)
         return Dag(places, edges), True, ""
+
+
+def _names_written(system: Section) -> frozenset[str]:
+    """Names of the components in the file, whether they can be used or not."""
+    components = system.node.entries.get("Components")
+    inner = components.entries.values() if isinstance(components, Mapping) else ()
+    names = (node.entries.get("name") for node in inner if isinstance(node, Mapping))
+    return frozenset(name.text.strip() for name in names if isinstance(name, Scalar) and not name.is_null)
 
 
 def find_system(document: Document, findings: Findings) -> Section | None:

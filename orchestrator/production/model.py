@@ -357,6 +357,7 @@ class Production:
         alternatives: Alternative workflows, best first.
         alternative: Name of the one that ``dag`` was taken from; empty if there is none.
         accounts: Services that there are credentials for.
+        unusable: Names of components that the file has and that are left out, since an error was found in them.
         place: Where the system is described.
         name_place: Where its name stands.
     """
@@ -376,6 +377,7 @@ class Production:
     alternatives: tuple[Alternative, ...] = ()
     alternative: str = ""
     accounts: tuple[Account, ...] = ()
+    unusable: frozenset[str] = frozenset()
 
     @property
     def layers(self) -> tuple[Layer, ...]:

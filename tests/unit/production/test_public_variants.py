@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.diagnostics import Diagnostic, Severity
+from orchestrator.production.compile import compile_topology
 from orchestrator.production.load import Loaded, load_production
 from orchestrator.production.model import Resource
 from tests.unit.production.models import component, domain, found, layer, production
@@ -134,6 +135,66 @@ def test_a_component_inside_another_is_told_once(tmp_path: Path) -> None:
     errors = [d for d in load_production(path).diagnostics if d.is_error]
     assert [d.summary for d in errors] == ["A component stands inside another."]
     assert "Move it to Components." in errors[0].detail
+
+
+CANDIDATES = """      candidateExecutionLayers: [1]
+      Containers:
+        container1:
+          image: registry.example.org/plant/%s:1
+          memorySize: 512
+          computingUnits: 0.5
+          candidateExecutionResources: %s
+"""
+
+
+def candidates(folder: Path, second: str) -> list[Diagnostic]:
+    """What is found where ``reader`` is followed by ``judge``, which may run in two places, and by its segment."""
+    path = folder / "production_deployment.yaml"
+    text = FILE.replace("  Components:", SECOND_RESOURCE + "  Components:")
+    path.write_text(
+        text
+        + "    component2:\n      name: judge\n"
+        + CANDIDATES % ("judge", second)
+        + "    component2_1:\n      name: judge_partitionX_1\n"
+        + CANDIDATES % ("judge", "[Box]"),
+        encoding="utf-8",
+    )
+    dag = "System: {name: x, components: [reader, judge], dependencies: [[reader, judge, 1]]}"
+    (folder / "application_dag.yaml").write_text(dag, encoding="utf-8")
+    loaded = load_production(path)
+    return [*said(loaded), *compile_topology(loaded)[1]]
+
+
+SECOND_RESOURCE = """            resource2:
+              name: Barn
+              totalNodes: 1
+              memorySize: 8192
+              processors:
+                processor1: {name: CPU, type: T, architecture: amd64, computingUnits: 4}
+"""
+
+
+def test_a_component_that_is_still_open_is_told_once(tmp_path: Path) -> None:
+    found = candidates(tmp_path, "[Box, Barn]")
+    errors = [d for d in found if d.is_error]
+    assert [d.summary for d in errors] == ["A component has no resource yet."]
+    assert "Box on layer 1; Barn on layer 1" in errors[0].detail
+    said_of_the_rest = {d.summary for d in found if not d.is_error}
+    assert said_of_the_rest == {"A key is written differently.", "A component is not in the DAG."}
+
+
+def test_an_open_component_that_is_settled_is_found_in_the_dag(tmp_path: Path) -> None:
+    found = candidates(tmp_path, "[Barn]")
+    assert not any(d.is_error for d in found)
+
+
+def test_a_file_without_layers_is_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "production_deployment.yaml"
+    path.write_text("System:\n  name: x\n" + FILE[FILE.index("  Components:") :], encoding="utf-8")
+    loaded = load_production(path)
+    errors = [d for d in (*loaded.diagnostics, *compile_topology(loaded)[1]) if d.is_error]
+    assert not any(d.summary == "No such layer." for d in errors)
+    assert any("NetworkDomains" in d.detail for d in errors)
 
 
 def optimal(root: Path, deployment_name: str) -> Loaded:
