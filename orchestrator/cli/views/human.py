@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ _VERBS = {
     Action.NO_OP: "unchanged",
 }
 
+_QUOTED = re.compile(r"'([^']*)'")
 MOST_REPETITIONS = 10
 """How many places are named where the same is found again."""
 
@@ -48,8 +50,9 @@ def render_diagnostics(diagnostics: Iterable[Diagnostic]) -> str:
         kind, line = _kind(found), _line(found)
         group = alike.get(kind)
         if group is None or not kind or line in group:
-            alike[kind] = group = {}
+            group = {}
             groups.append(group)
+            alike.setdefault(kind, group)
         group[line] = found
     shown = [list(group.values()) for group in groups]
     return "\n\n".join(_diagnostic(group[0]) + _repetitions(group[1:]) for group in shown)
@@ -60,7 +63,8 @@ def _kind(found: Diagnostic) -> tuple[str, ...]:
     if found.is_error or found.location is None:
         return ()
     word, colon, _ = found.location.text.strip().partition(":")
-    return (found.severity.value, found.summary, found.location.file, word) if colon else ()
+    others = (name for name in _QUOTED.findall(found.detail) if name not in found.location.text)
+    return (found.severity.value, found.summary, found.location.file, word, *others) if colon else ()
 
 
 def _line(found: Diagnostic) -> int:

@@ -74,6 +74,16 @@ def test_what_is_said_of_the_same_key_again_is_shown_by_its_lines() -> None:
     ]
 
 
+def absent(line: int, key: str) -> Diagnostic:
+    place = Location("f.yaml", line, 3, f"  name: c{line}")
+    return warning("A number is missing.", f"There is no {key!r}.", location=place)
+
+
+def test_what_is_absent_is_told_apart() -> None:
+    shown = human.render_diagnostics([absent(line, key) for line in (3, 9) for key in ("memory", "cores")])
+    assert shown.count("A number is missing.") == shown.count("The same in line 9 (name: c9).") == 2
+
+
 def test_many_repetitions_are_counted() -> None:
     shown = human.render_diagnostics([unknown(line) for line in range(1, 31)])
     assert shown.count("powerDraw:") == 1 + human.MOST_REPETITIONS
