@@ -23,6 +23,8 @@ from orchestrator.state.lock import DeploymentLock
 from orchestrator.state.secret_file import FileSecretStore
 from orchestrator.state.secrets import SecretStore
 
+_PRIVATE = 0o600
+
 
 class NoProductionFileError(UsageError):
     """An export was asked of a template."""
@@ -129,7 +131,7 @@ def write_export(
                 FileSecretStore(secrets_folder(name)), _given(production, token_file), production.root
             )
             found = export(production, loaded.topology, dialect, settings, secrets)
-        _write(folder, {folder / file: text for file, text in found.files.items()}, 0o600)
+        _write(folder, {folder / file: text for file, text in found.files.items()}, _PRIVATE)
     except OSError as cause:
         raise OutputError(folder, cause) from cause
     return tuple(paths), found.diagnostics
@@ -157,19 +159,18 @@ def _make_private(folder: Path) -> None:
 
 
 def _write(folder: Path, files: Mapping[Path, str], mode: int) -> None:
-    """Each in one step, unless it holds these bytes already and is as open as it should be."""
+    """Each in one step, unless it holds these bytes already; files of mode 0600 are never open to others."""
     folder.mkdir(parents=True, exist_ok=True)
-    for path, text in files.items():
-        content = text.encode()
-        is_private = mode == 0o600
-        if path.is_file() and path.read_bytes() == content:
-            if is_private:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as temporary:
+        for path, text in files.items():
+            content = text.encode()
+            if mode == _PRIVATE and path.exists():
                 path.chmod(mode)
-            continue
-        with tempfile.TemporaryDirectory(dir=folder, prefix=f".{path.name}-") as temporary:
+            if path.is_file() and path.read_bytes() == content:
+                continue
             fresh = Path(temporary) / path.name
             fresh.write_bytes(content)
-            if is_private:
+            if mode == _PRIVATE:
                 fresh.chmod(mode)
             fresh.replace(path)
 

@@ -20,8 +20,6 @@ from orchestrator.production.placement import place_components
 from orchestrator.topology.model import Topology
 from orchestrator.topology.reading import Findings
 
-DIALECTS = ("im", "fdl")
-
 _TAKEN = frozenset({"infras"})
 """Files that other tools keep beside the templates."""
 
@@ -51,7 +49,7 @@ def export(
     Args:
         loaded: What was read; without errors.
         topology: What it compiles to.
-        dialect: One of ``DIALECTS``.
+        dialect: One of ``DIALECTS`` of the settings.
         settings: Choices for the export.
         secrets: Gives what stands for a secret; references if left out.
     """

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+DIALECTS = ("im", "fdl")
+
 TYPES_URL = "https://raw.githubusercontent.com/grycap/tosca/main/custom_types.yaml"
 """The types that the Infrastructure Manager's maintainers keep up."""
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.production.compile import compile_topology
-from orchestrator.production.dialects.export import DIALECTS, export
+from orchestrator.production.dialects.export import export
+from orchestrator.production.dialects.settings import DIALECTS
 from orchestrator.production.load import load_production
 
 CASE = Path(__file__).parent / "every-layer"
