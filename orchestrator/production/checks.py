@@ -22,6 +22,7 @@ CHECKS: tuple[Callable[[Production, Findings], None], ...] = (
     checks_names.check_node_names,
     checks_names.check_component_names,
     checks_resources.check_image_ids,
+    checks_resources.check_placeholders,
     checks_resources.check_architectures,
     checks_placement.check_placement,
     checks_placement.check_fit,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from orchestrator.diagnostics import Location
 from orchestrator.production.dag_order import find_cycle, predecessors, successors
 from orchestrator.production.model import Edge, Production, QosConstraint
+from orchestrator.production.naming import partition_of
 from orchestrator.production.ways import DeployedNames, annotated_constraints, annotations_by_component, first_gap
 from orchestrator.topology.reading import Findings, did_you_mean
 
@@ -46,7 +47,7 @@ def check_components(model: Production, findings: Findings) -> None:
         else:
             findings.warning("A component is missing.", f"{detail} It is left out.", place, name)
     for component in model.components.values():
-        if component.name not in ends:
+        if component.name not in ends and partition_of(component.name)[0] not in model.unusable:
             detail = (
                 f"Component {component.name!r} is not in the DAG, so nothing comes to it and nothing goes on from it."
                 f"{did_you_mean(component.name, ends)}"
@@ -110,7 +111,12 @@ def check_probabilities(model: Production, findings: Findings) -> None:
 
 
 def _is_part_of(written: Sequence[float], exits: Sequence[float]) -> bool:
-    """Whether each probability is one of the exits', none used twice."""
+    """Whether each probability is one of the exits', none used twice; of two that make a whole one is enough.
+
+    A model with one early exit may be annotated with a single number: that of leaving, or that of going on.
+    """
+    if len(written) == 2 and abs(sum(written) - 1) <= _ROUNDING:
+        return any(abs(e - p) <= _ROUNDING for e in exits for p in written)
     left = list(exits)
     for probability in written:
         match = next((e for e in left if abs(e - probability) <= _ROUNDING), None)

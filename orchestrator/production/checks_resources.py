@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from orchestrator.production.clouds import KNOWN_SCHEMES, scheme_of
 from orchestrator.production.model import LayerType, Production
 from orchestrator.production.placement import place_components, used_resources
 from orchestrator.topology.reading import Findings, did_you_mean
+
+_PLACEHOLDER = re.compile(r"X{4,}|[<>]", re.IGNORECASE)
+_REGION = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 def check_image_ids(model: Production, findings: Findings) -> None:
@@ -28,6 +33,25 @@ def check_image_ids(model: Production, findings: Findings) -> None:
                     "aws://region/image, ost://host/image or one://host/image."
                 )
             findings.warning("No such cloud.", detail, place, resource.name)
+
+
+def check_placeholders(model: Production, findings: Findings) -> None:
+    """Image ids and regions that are used are what a cloud calls them, not what a form or a map does; a warning."""
+    used = used_resources(place_components(model))
+    for layer, resource in [(on, each) for on in model.layers for each in on.resources]:
+        if (layer.number, resource.name) not in used:
+            continue
+        image_id = resource.system.image_id
+        region = resource.functions.region if resource.functions else ""
+        if layer.type is LayerType.VIRTUAL and _PLACEHOLDER.search(image_id):
+            detail = f"{image_id!r} is no image that a cloud could have. Write the image's identifier."
+            place = resource.place_of("operatingSystemImageId")
+            findings.warning("An image id was never filled in.", detail, place, resource.name)
+        if region and not _REGION.fullmatch(region):
+            detail = (
+                f"{region!r} is not how clouds call their regions. Write the identifier, e.g. eu-south-1 for Milan."
+            )
+            findings.warning("No such region.", detail, resource.place_of("region"), resource.name)
 
 
 def check_architectures(model: Production, findings: Findings) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrator.production.compile_resources import HOSTED_ON
 from orchestrator.production.dag_order import predecessors
-from orchestrator.production.layout import find_environment, find_source
+from orchestrator.production.layout import find_environment, find_source, wanted_source
 from orchestrator.production.model import Component, Edge, Production
 from orchestrator.production.placement import Placed
 from orchestrator.topology.located import Mapping as MappingNode
@@ -57,7 +57,10 @@ class ServiceCompiler:
             # The slash says that it is a folder: readers that look a file up want to know.
             artifacts["source"] = Artifact(f"{source.as_posix()}/", "continuum.artifacts.ComponentSource")
         elif not component.container.image:
-            detail = f"Component {component.name!r} has neither an image nor sources under {self.root / 'src'}."
+            detail = (
+                f"Component {component.name!r} has neither an image nor sources under {self.root / 'src'}. Name its "
+                f"image, or put its code into {wanted_source(component.name)}."
+            )
             self.findings.error("A component has no image.", detail, component.container.place, component.name)
         return NodeTemplate(
             f"image-{placed.service}", "continuum.nodes.ComponentImage", properties, artifacts=artifacts

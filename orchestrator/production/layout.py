@@ -129,6 +129,15 @@ def find_source(root: Path, component: str) -> Path | None:
     return next((c for c in candidates if (root / c / "main.py").is_file()), None)
 
 
+def wanted_source(component: str) -> str:
+    """Where a component's code would be found, in words; ``X`` in a partition's name stands for any."""
+    base, partition = partition_of(component)
+    if not partition:
+        return f"src/{component}/main.py"
+    where = f"aisprint/designs/{base}/{partition}/main.py"
+    return f"{where}, with a number in place of X" if "X" in partition else where
+
+
 def find_environment(root: Path, component: str) -> Path | None:
     """File with a component's environment variables; a partition has those of its component."""
     base, _ = partition_of(component)

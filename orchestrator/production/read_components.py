@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.diagnostics import Location
 from orchestrator.production.model import Component, Container, Layer
+from orchestrator.production.read_containers import choose_image
 from orchestrator.production.read_resources import read_megabytes, read_reference
 from orchestrator.topology.located import Scalar
 from orchestrator.topology.reading import Section
@@ -24,11 +25,12 @@ _RESOURCE_KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A container with the resources that it may run on; ``key`` is what the file calls them."""
+    """A container with the resources that it may run on, what the file calls them, and the images it names."""
 
     container: Container
     resources: tuple[Scalar, ...]
     key: str
+    images: tuple[str, ...]
 
 
 def read_components(system: Section, layers: Sequence[Layer] = ()) -> dict[str, Component]:
@@ -117,9 +119,10 @@ def _container(key: str, section: Section) -> _Draft | None:
         section.findings.error("A component stands inside another.", detail, section.place, section.address)
         return None
     resources, place_key = _resources(section)
+    images = _images(section)
     container = Container(
         key=key,
-        image=_image(section),
+        image=images[0] if images else "",
         memory_mb=_memory(section),
         computing_units=_units(section),
         trusted_execution=section.boolean("trustedExecution"),
@@ -132,8 +135,8 @@ def _container(key: str, section: Section) -> _Draft | None:
         resource_place=section.value_place(place_key),
         places=section.value_places(),
     )
-    section.finish(also=_RESOURCE_KEYS)
-    return _Draft(container, resources, place_key) if resources else None
+    section.finish(also=(*_RESOURCE_KEYS, *_LAYER_KEYS))
+    return _Draft(container, resources, place_key, images) if resources else None
 
 
 def _resources(section: Section) -> tuple[tuple[Scalar, ...], str]:
@@ -184,7 +187,23 @@ def _choose(
         why = "it runs on the component's layer" if fitting else "it is the first"
         detail = f"{section.address} has {len(drafts)} containers; {draft.container.key!r} is used, since {why}."
         section.findings.warning("More than one container.", detail, section.key_place("Containers"), section.address)
-    return number, replace(draft.container, resource=item.text.strip(), resource_place=item.location)
+    container = replace(draft.container, resource=item.text.strip(), resource_place=item.location)
+    if len(draft.images) > 1:
+        container = replace(container, image=_image_of_several(section, draft, number, item.text.strip(), layers))
+    return number, container
+
+
+def _image_of_several(section: Section, draft: _Draft, number: int, resource: str, layers: Sequence[Layer]) -> str:
+    """The one of several images that is for the resource's architecture, else the first."""
+    layer = next((layer for layer in layers if layer.number == number), None)
+    found = layer.resource(resource) if layer is not None else None
+    chosen = choose_image(draft.images, found.architecture) if found is not None else ""
+    why = "is for the architecture of its resource" if chosen else "is the first"
+    image = chosen or draft.images[0]
+    place = draft.container.place_of("image")
+    detail = f"{section.address} names {len(draft.images)} images; {image!r} is used, since it {why}."
+    section.findings.warning("More than one image.", detail, place, section.address)
+    return image
 
 
 def _report_open(
@@ -200,14 +219,11 @@ def _report_open(
     section.findings.error(f"A component has no {what} yet.", detail, place, section.address)
 
 
-def _image(section: Section) -> str:
+def _images(section: Section) -> tuple[str, ...]:
     items = tuple(
         item for item in section.texts("image") if not item.is_null and item.text.strip().casefold() != "none"
     )
-    if len(items) > 1:
-        detail = f"{section.address}.image is a list of {len(items)}; the first, {items[0].text!r}, is used."
-        section.findings.warning("More than one image.", detail, items[0].location, section.address)
-    return read_reference(section, "image", items[0].text, items[0].location) if items else ""
+    return tuple(found for item in items if (found := read_reference(section, "image", item.text, item.location)))
 
 
 def _memory(section: Section) -> int:

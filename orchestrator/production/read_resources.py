@@ -60,7 +60,7 @@ def read_domains(system: Section) -> tuple[NetworkDomain, ...]:
         parent = system.section("Resources") or system
         detail = "'Resources.NetworkDomains' was taken for 'NetworkDomains'."
         system.findings.warning("A key is written differently.", detail, parent.key_place("NetworkDomains"))
-    if parent.need("NetworkDomains", "the networks with their layers") is None:
+    if parent.need("NetworkDomains", "the networks with their layers, here or in candidate_resources.yaml") is None:
         return ()
     domains = tuple(_domain(key, section) for key, section in parent.items("NetworkDomains"))
     if parent is not system:

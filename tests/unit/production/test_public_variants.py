@@ -180,7 +180,7 @@ def test_a_component_that_is_still_open_is_told_once(tmp_path: Path) -> None:
     assert [d.summary for d in errors] == ["A component has no resource yet."]
     assert "Box on layer 1; Barn on layer 1" in errors[0].detail
     said_of_the_rest = {d.summary for d in found if not d.is_error}
-    assert said_of_the_rest == {"A key is written differently.", "A component is not in the DAG."}
+    assert said_of_the_rest == {"A key is written differently."}
 
 
 def test_an_open_component_that_is_settled_is_found_in_the_dag(tmp_path: Path) -> None:
@@ -195,6 +195,44 @@ def test_a_file_without_layers_is_told_once(tmp_path: Path) -> None:
     errors = [d for d in (*loaded.diagnostics, *compile_topology(loaded)[1]) if d.is_error]
     assert not any(d.summary == "No such layer." for d in errors)
     assert any("NetworkDomains" in d.detail for d in errors)
+
+
+def every(folder: Path, old: str, new: str) -> list[Diagnostic]:
+    loaded, findings = load(folder, old, new)
+    return [*findings, *compile_topology(loaded)[1]]
+
+
+def test_an_image_id_of_a_form_is_told(tmp_path: Path) -> None:
+    (finding,) = every(tmp_path, "example.org/image-1", "example.org/c99bc2af-XXXX")
+    assert (finding.is_error, finding.summary) == (False, "An image id was never filled in.")
+    assert finding.location is not None
+    assert "XXXX" in finding.location.text
+
+
+@pytest.mark.parametrize(("region", "is_known"), [("Milan", False), ("eu-south-1", True), ("westeurope", True)])
+def test_a_region_is_an_identifier(tmp_path: Path, region: str, is_known: bool) -> None:
+    functions = (
+        f"type: NativeCloudFunction\n          Resources:\n            resource1:\n              region: {region}"
+    )
+    found = every(tmp_path, "type: Virtual\n          Resources:\n            resource1:", functions)
+    assert [d.summary for d in found if d.summary == "No such region."] == ([] if is_known else ["No such region."])
+
+
+@pytest.mark.parametrize(
+    ("component", "where"),
+    [
+        ("reader", "src/reader/main.py."),
+        ("reader_partition1_2", "aisprint/designs/reader/partition1_2/main.py."),
+        ("reader_partitionX_2", "aisprint/designs/reader/partitionX_2/main.py, with a number in place of X."),
+    ],
+)
+def test_without_an_image_it_is_said_where_the_code_should_be(tmp_path: Path, component: str, where: str) -> None:
+    path = tmp_path / "production_deployment.yaml"
+    text = FILE.replace("name: reader", f"name: {component}").replace("registry.example.org/plant/reader:1", "null")
+    path.write_text(text, encoding="utf-8")
+    (error,) = compile_topology(load_production(path))[1]
+    assert error.summary == "A component has no image."
+    assert error.detail.endswith(f"put its code into {where}")
 
 
 def optimal(root: Path, deployment_name: str) -> Loaded:
