@@ -92,7 +92,7 @@ def test_no_file_names_a_path_of_this_machine(repository: Path) -> None:
     assert not found
 
 
-@pytest.mark.parametrize("name", (*LOCKS, SYSTEMS_LOCK))
+@pytest.mark.parametrize("name", [*LOCKS, SYSTEMS_LOCK])
 def test_a_lock_pins_everything_by_hash_and_names_no_place(name: str, repository: Path) -> None:
     text = (repository / name).read_text(encoding="utf-8")
     assert "://" not in text

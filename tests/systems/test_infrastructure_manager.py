@@ -26,6 +26,7 @@ FILES = {
     **{f"example {path.parent.name}": path for path in sorted((REPOSITORY / "examples").glob("*/production.yaml"))},
 }
 GOLDEN = sorted(path.parent for path in (REPOSITORY / "tests" / "golden").glob("*/production.yaml"))
+EXPORTED = sorted((REPOSITORY / "tests" / "golden" / "dialects").glob("*/im/*.yaml"))
 OPTIONS = pytest.mark.parametrize(
     "options", [(), ("--elastic", "5"), ("--with-secrets",)], ids=lambda o: (o or ["-"])[0]
 )
@@ -139,6 +140,11 @@ def test_it_takes_the_golden_cases_once_their_physical_nodes_are_known(
     assert templates
     for template in templates:
         bring_up_and_down(infrastructure_manager, template)
+
+
+@pytest.mark.parametrize("path", EXPORTED, ids=lambda path: f"{path.parent.parent.name} {path.stem}")
+def test_it_takes_the_golden_exports(infrastructure_manager: InfrastructureManager, path: Path) -> None:
+    bring_up_and_down(infrastructure_manager, path.read_text(encoding="utf-8"))
 
 
 def test_it_is_the_real_service(infrastructure_manager: InfrastructureManager) -> None:
