@@ -4,16 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping as AbstractMapping
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
 from orchestrator.diagnostics import Diagnostic, Location, has_errors
+from orchestrator.production.candidates import check_candidates, read_candidates
 from orchestrator.production.dag_names import with_deployed_names
 from orchestrator.production.layout import Layout, ReadOptions, find_layout
-from orchestrator.production.model import Component, Dag, Edge, Layer, NetworkDomain, Production
-from orchestrator.production.read_companions import read_dag, read_partitions, read_physical_nodes, read_qos
+from orchestrator.production.model import (
+    Alternative,
+    Component,
+    Dag,
+    Edge,
+    Layer,
+    NetworkDomain,
+    Production,
+    QosConstraint,
+)
+from orchestrator.production.read_accounts import read_accounts
+from orchestrator.production.read_alternatives import (
+    choose_alternative,
+    dag_of,
+    read_alternatives,
+    without_other_workflows,
+)
+from orchestrator.production.read_annotations import read_annotations
+from orchestrator.production.read_companions import read_dag, read_partitions, read_physical_nodes
 from orchestrator.production.read_components import read_components
+from orchestrator.production.read_containers import choose_image, images_of, read_containers
+from orchestrator.production.read_qos import read_multi_cluster_qos, read_qos
 from orchestrator.production.read_resources import has_domains, read_domains
 from orchestrator.topology.located import Document, Mapping, Scalar, load_document
 from orchestrator.topology.reading import Findings, Section, kind_of
@@ -76,16 +96,27 @@ class _Reader:
         """The model, unless what was read is too little for one."""
         files, findings = self._layout.files, self._findings
         domains, resources = self._domains(system)
+        if not domains and not has_domains(system) and resources is None:
+            return None  # without layers nothing can be said of components
+        if not system.boolean("Feasible", True):
+            detail = "Feasible is false: the optimiser found no way to meet all demands, and this one misses some."
+            findings.warning("The deployment is not feasible.", detail, system.value_place("Feasible"))
         layers = [layer for domain in domains for layer in domain.layers]
         components = self._components(system, layers)
         unusable = _names_written(system) - components.keys()
         deployment = system.text("DeploymentName").strip()
-        dag, assumed, dag_name = self._dag(components, unusable)
+        alternatives = read_alternatives(files["alternatives"], findings) if "alternatives" in files else ()
+        dag, assumed, dag_name, components, alternative = self._dag(components, unusable, alternatives)
+        components = self._with_images(components, layers)
         name, name_place = self._name(system, resources, dag_name)
         system.finish(also=("Resources", "Feasible", "toscas"))
         partitions = read_partitions(files["partitions"], findings) if "partitions" in files else {}
         physical = read_physical_nodes(files["physical_nodes"], findings) if "physical_nodes" in files else ()
-        constraints = read_qos(self._layout.qos, findings)
+        annotations = read_annotations(files["annotations"], components, findings) if "annotations" in files else {}
+        if "candidate_deployments" in files:
+            check_candidates(components, read_candidates(files["candidate_deployments"], findings), findings)
+        accounts = read_accounts(files["accounts"], findings) if "accounts" in files else ()
+        constraints = self._constraints(deployment)
         self._say_what_is_absent()
         if not name or dag is None or (has_errors(self._document.diagnostics) and not components):
             return None
@@ -102,7 +133,39 @@ class _Reader:
             physical=physical,
             partitions=partitions,
             unusable=frozenset(unusable),
+            annotations=annotations,
+            alternatives=alternatives,
+            alternative=alternative,
+            accounts=accounts,
         )
+
+    def _constraints(self, deployment: str) -> tuple[QosConstraint, ...]:
+        """Those of the application and its layers; where there are none, those of its clusters."""
+        several = self._layout.files.get("multi_cluster_qos")
+        if self._layout.qos or several is None:
+            return read_qos(self._layout.qos, self._findings)
+        return read_multi_cluster_qos(several, deployment or self._layout.deployment, self._findings)
+
+    def _with_images(
+        self, components: AbstractMapping[str, Component], layers: Sequence[Layer]
+    ) -> dict[str, Component]:
+        """The components, with images from containers.yaml where the production file names none."""
+        path = self._layout.files.get("containers")
+        without = [component for component in components.values() if not component.container.image]
+        if path is None or not without:
+            return dict(components)
+        containers = read_containers(path, self._findings)
+        made = dict(components)
+        for component in without:
+            layer = next((layer for layer in layers if layer.number == component.layer), None)
+            resource = layer.resource(component.container.resource) if layer is not None else None
+            image = choose_image(images_of(component.name, containers), resource.architecture) if resource else ""
+            if image:
+                made[component.name] = replace(component, container=replace(component.container, image=image))
+                detail = f"{component.name!r} has no image of its own; {image!r} of {path.name} was taken."
+                place = component.container.place_of("image")
+                self._findings.note("An image was taken from another file.", detail, place, component.name)
+        return made
 
     def _say_what_is_absent(self) -> None:
         """One note for all files that may be absent without anything being wrong."""
@@ -158,14 +221,27 @@ class _Reader:
         return find_system(document, self._findings)
 
     def _dag(
-        self, components: AbstractMapping[str, Component], unusable: frozenset[str]
-    ) -> tuple[Dag | None, bool, str]:
-        """The DAG, whether it was assumed, and what the file calls the application."""
+        self,
+        components: AbstractMapping[str, Component],
+        unusable: frozenset[str],
+        alternatives: tuple[Alternative, ...],
+    ) -> tuple[Dag | None, bool, str, dict[str, Component], str]:
+        """The DAG, whether it was assumed, what the file calls the application, its components, the alternative."""
         path = self._layout.files.get("dag")
+        dag, name = read_dag(path, self._findings) if path is not None else (None, "")
+        start = Location(str(self._layout.production), 1, 1)
+        chosen = choose_alternative(alternatives, self._options.alternative, start, self._findings)
+        if chosen is not None:
+            kept = without_other_workflows(components, chosen, dag, alternatives, self._findings)
+            best = with_deployed_names(dag_of(chosen, dag), kept, self._findings, unusable)
+            return best, False, name, kept, chosen.name
         if path is not None:
-            dag, name = read_dag(path, self._findings)
             named = with_deployed_names(dag, dict(components), self._findings, unusable) if dag else None
-            return named, False, name
+            return named, False, name, dict(components), ""
+        return self._assumed_dag(components), True, "", dict(components), ""
+
+    def _assumed_dag(self, components: AbstractMapping[str, Component]) -> Dag:
+        """Without a file: the components follow each other in the order of the production file."""
         places = {name: component.place for name, component in components.items()}
         names = tuple(components)
         edges = tuple(Edge(a, b, 1.0, components[b].place) for a, b in pairwise(names))
@@ -178,7 +254,7 @@ class _Reader:
             )
             place = Location(str(self._layout.production), 1, 1)
             self._findings.warning("There is no DAG file.", detail, place)
-        return Dag(places, edges), True, ""
+        return Dag(places, edges)
 
 
 def _names_written(system: Section) -> frozenset[str]:

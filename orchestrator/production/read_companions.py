@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.diagnostics import Location
-from orchestrator.production.model import Dag, Edge, PhysicalHost, PhysicalResource, QosConstraint
+from orchestrator.production.model import Dag, Edge, PhysicalHost, PhysicalResource
 from orchestrator.topology.located import Mapping, Scalar, Sequence, load_document
 from orchestrator.topology.reading import Findings, Section, kind_of
 
 
-def _open(path: Path, findings: Findings) -> Section | None:
+def open_mapping(path: Path, findings: Findings) -> Section | None:
+    """What a file holds at its top; ``None`` if it holds no mapping, which was reported then."""
     document = load_document(path)
     findings.extend(document.diagnostics)
     if document.root is None:
@@ -22,18 +23,23 @@ def _open(path: Path, findings: Findings) -> Section | None:
     return Section(document.root, "", findings)
 
 
-def _system(top: Section) -> Section | None:
-    for key in ("System", "system"):
-        if top.has(key):
-            return top.section(key)
-    top.need("System", "the application")
-    return None
+def open_system(path: Path, findings: Findings) -> Section | None:
+    """What stands under ``System`` in a file; ``None`` if there is none, which was reported then."""
+    top = open_mapping(path, findings)
+    if top is None:
+        return None
+    key = "System" if top.has("System") else "system"
+    if not top.has(key):
+        top.need("System", "the application")
+        return None
+    section = top.section(key)
+    top.finish()
+    return section
 
 
 def read_dag(path: Path, findings: Findings) -> tuple[Dag | None, str]:
     """The components and the edges between them, and what the file calls the application."""
-    top = _open(path, findings)
-    system = _system(top) if top else None
+    system = open_system(path, findings)
     if system is None:
         return None, ""
     name = system.text("name").strip()
@@ -43,7 +49,7 @@ def read_dag(path: Path, findings: Findings) -> tuple[Dag | None, str]:
             detail = f"{item.text!r} was named before, in line {components[item.text].line}."
             findings.warning("A component is named twice.", detail, item.location)
         components.setdefault(item.text, item.location)
-    edges = _edges(system)
+    edges = read_edges(system, "dependencies")
     alternatives = _alternative_components(system)
     system.finish()
     return Dag(components, edges, alternatives), name
@@ -56,12 +62,13 @@ def _alternative_components(system: Section) -> dict[str, tuple[str, ...]]:
     return {name: tuple(item.text for item in section.texts(name)) for name in section.node.entries}
 
 
-def _edges(system: Section) -> tuple[Edge, ...]:
-    node = system.take("dependencies")
+def read_edges(system: Section, key: str) -> tuple[Edge, ...]:
+    """The edges in a list of ``[source, target, probability]``; one that is given twice counts once."""
+    node = system.take(key)
     if node is None:
         return ()
     if not isinstance(node, Sequence):
-        system.wrong("dependencies", "a list of [source, target, probability]")
+        system.wrong(key, "a list of [source, target, probability]")
         return ()
     edges: list[Edge] = []
     seen: dict[tuple[str, str], int] = {}
@@ -102,7 +109,7 @@ def _edge(item: Sequence, system: Section) -> Edge | None:
 
 def read_partitions(path: Path, findings: Findings) -> dict[str, tuple[str, ...]]:
     """Component to the names of its partitions."""
-    top = _open(path, findings)
+    top = open_mapping(path, findings)
     found: dict[str, tuple[str, ...]] = {}
     if top is None:
         return found
@@ -115,7 +122,7 @@ def read_partitions(path: Path, findings: Findings) -> dict[str, tuple[str, ...]
 
 def read_physical_nodes(path: Path, findings: Findings) -> tuple[PhysicalResource, ...]:
     """Where physical machines are. Keys and passwords in the file are looked over and not kept."""
-    top = _open(path, findings)
+    top = open_mapping(path, findings)
     if top is None:
         return ()
     found: list[PhysicalResource] = []
@@ -159,42 +166,3 @@ def _host(section: Section) -> PhysicalHost:
     host = PhysicalHost(public or private, section.text("ssh_user"), section.text("ssh_key"))
     section.finish(also=("ssh_port",))
     return host
-
-
-def read_qos(paths: tuple[Path, ...], findings: Findings) -> tuple[QosConstraint, ...]:
-    """Local and global constraints of every file; one that several files hold counts once."""
-    found: dict[tuple[str, tuple[str, ...], float], QosConstraint] = {}
-    for path in paths:
-        top = _open(path, findings)
-        system = _system(top) if top else None
-        if system is None:
-            continue
-        for kind in ("local_constraints", "global_constraints"):
-            for key, section in system.sections(kind):
-                constraint = _constraint(key, section, kind == "global_constraints")
-                if constraint is not None:
-                    found.setdefault((kind, constraint.components, constraint.threshold), constraint)
-        system.finish(also=("name", "throughput_component", "throughput_constraints"))
-    return tuple(found.values())
-
-
-def _constraint(key: str, section: Section, is_global: bool) -> QosConstraint | None:
-    if is_global:
-        names = section.texts("path_components") or section.texts("components_path")
-        components = tuple(item.text for item in names)
-        if not components:
-            section.need("path_components", "the components of the way, in order")
-    else:
-        name = section.need_text("component_name", "the component")
-        components = (name,) if name else ()
-    if section.need("threshold", "the longest time in seconds") is None:
-        return None
-    threshold = section.number("threshold", unit="seconds")
-    if threshold is not None and threshold <= 0:
-        detail = f"{section.address}.threshold is {threshold:g}; it must be above 0."
-        section.findings.error("A number is out of range.", detail, section.value_place("threshold"), section.address)
-        return None
-    section.finish(also=("components_path", "path_components"))
-    if threshold is None or not components:
-        return None
-    return QosConstraint(key, components, threshold, is_global, section.place)

@@ -1,0 +1,75 @@
+"""Compares where components run with where the design allows them to run (candidate_deployments.yaml)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.production.model import Component
+from orchestrator.production.naming import partition_of, sanitise
+from orchestrator.production.read_companions import open_mapping
+from orchestrator.topology.reading import Findings
+
+_LAYERS = ("candidateExecutionLayers", "executionLayer")
+_RESOURCES = ("candidateExecutionResources", "selectedExecutionResource")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Numbers of the layers, and names of the resources in lower case, on which a component may run."""
+
+    layers: frozenset[int]
+    resources: frozenset[str]
+
+
+def read_candidates(path: Path, findings: Findings) -> dict[str, Candidates]:
+    """Component to its candidates; the file has ``Components`` at its top or under ``System``."""
+    top = open_mapping(path, findings)
+    if top is None:
+        return {}
+    top.accept("System", "system")
+    system = top.section("System") if top.has("System") else top
+    found: dict[str, Candidates] = {}
+    if system is None:
+        return found
+    for _, section in system.items("Components"):
+        name = section.need_text("name", "the component's name")
+        layers = {item.text for key in _LAYERS for item in section.texts(key)}
+        resources = {
+            item.text.strip().casefold()
+            for _, container in section.items("Containers")
+            for key in _RESOURCES
+            for item in container.texts(key)
+        }
+        if name:
+            numbers = frozenset(int(text) for text in layers if text.isdecimal() and len(text) < 10)
+            found[name] = Candidates(numbers, frozenset(resources))
+    return found
+
+
+def check_candidates(
+    components: Mapping[str, Component], candidates: Mapping[str, Candidates], findings: Findings
+) -> None:
+    """Warn of every component that runs where the design does not allow it."""
+    folded = {_fold(name): allowed for name, allowed in candidates.items()}
+    for component in components.values():
+        allowed = folded.get(_fold(component.name))
+        if allowed is None:
+            continue
+        if allowed.layers and component.layer not in allowed.layers:
+            numbers = ", ".join(map(str, sorted(allowed.layers)))
+            detail = f"Component {component.name!r} runs on layer {component.layer}; its candidates are {numbers}."
+            findings.warning("A choice is not among the candidates.", detail, component.layer_place, component.name)
+        resource = component.container.resource
+        if allowed.resources and resource.casefold() not in allowed.resources:
+            names = ", ".join(sorted(allowed.resources))
+            detail = f"Component {component.name!r} runs on {resource!r}; its candidates are {names}."
+            place = component.container.resource_place
+            findings.warning("A choice is not among the candidates.", detail, place, component.name)
+
+
+def _fold(name: str) -> tuple[str, str]:
+    """What two names have in common whichever partition they are of: the component and the segment's number."""
+    base, partition = partition_of(name)
+    return sanitise(base), partition.rpartition("_")[2]
