@@ -11,10 +11,14 @@ from orchestrator.production.dialects.companions import Companions
 from orchestrator.production.dialects.settings import ExportSettings, Secrets
 from orchestrator.production.dialects.sites import ACCESS_KEY, REGION, Site, lower_image
 from orchestrator.production.model import Production
+from orchestrator.production.naming import partition_of
+from orchestrator.production.ways import annotations_by_component
 from orchestrator.topology.model import Topology
 
 DRIFT_SUFFIX = "_DRIFTED"
 CLEAN_SUFFIX = "_NO_DRIFT"
+EXIT_SUFFIX = "_EARLY_EXIT"
+NO_EXIT_SUFFIX = "_NO_EARLYEXIT"
 ORGANISATION = "ai-sprint"
 
 _EXPOSED = {"min_scale": "1", "max_scale": "1", "port": "80", "cpu_threshold": "80"}
@@ -59,6 +63,7 @@ class Wiring:
         self.before = predecessors(model.dag.edges)
         self.after = successors(model.dag.edges)
         self.top = _highest([site for site in sites.values() if site.influx])
+        self.exits = frozenset(name for name, found in annotations_by_component(model).items() if found.early_exits)
         made = [site for site in sites.values() if site.is_made]
         self.drift = _highest(made) if companions.drift_image else None
 
@@ -136,18 +141,25 @@ class Wiring:
         path = f"{site.placed.service}/output"
         outputs: list[dict[str, str]] = []
         providers: dict[str, dict[str, dict[str, str]]] = {}
+        ends = True
         for target in self.after.get(name, ()):
             other = self.sites.get(target)
             if other is None:
                 continue
             is_own = site.is_functions and other.is_functions and _place(site) == _place(other)
             output = _own_path(site, path) if is_own else self._path_at(other, path, providers)
+            if name in self.exits:
+                goes_on = partition_of(target)[0] == partition_of(name)[0]
+                output["suffix"] = NO_EXIT_SUFFIX if goes_on else EXIT_SUFFIX
+                ends = ends and goes_on
             if output not in outputs:
                 outputs.append(output)
-        if not outputs:
+        if name in self.exits and ends:
+            outputs.append({**_own_path(site, path), "suffix": EXIT_SUFFIX})
+        elif not outputs:
             outputs.append(_own_path(site, path))
         if self.drift is not None:
-            outputs = [{**output, "suffix": CLEAN_SUFFIX} for output in outputs]
+            outputs = [{"suffix": CLEAN_SUFFIX, **output} for output in outputs]
             drifted = self._path_at(self.drift, f"{site.placed.service}/drift_detection_data", providers)
             outputs.append({**drifted, "suffix": DRIFT_SUFFIX})
         return outputs, providers
