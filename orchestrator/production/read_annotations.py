@@ -85,7 +85,7 @@ def _component_name(section: Section, path: str) -> str:
 
 def _arguments(section: Section, name: str) -> Section | None:
     """The arguments of an annotation; ``None`` if it is not there or bare."""
-    return section.section(name) if isinstance(section.node.entries.get(name), Mapping) else None
+    return section.section(name) if isinstance(section.take(name), Mapping) else None
 
 
 def _read(component: str, section: Section) -> Annotations:
