@@ -131,6 +131,7 @@ def check_constraints(model: Production, findings: Findings) -> None:
     names = DeployedNames(model)
     joined = {(edge.source, edge.target) for edge in model.dag.edges}
     after = successors(model.dag.edges)
+    told: set[tuple[str, ...]] = set()
     for constraint in (*model.constraints, *annotated_constraints(model)):
         unknown = [name for name in constraint.components if not names.of(name)]
         if model.unusable.intersection(unknown):
@@ -143,7 +144,9 @@ def check_constraints(model: Production, findings: Findings) -> None:
             findings.warning("No such component.", detail + hint, constraint.place, constraint.key)
             continue
         way = names.way(constraint.components)
-        _report_reading(constraint, way, findings)
+        if constraint.components not in told:  # each layer has a file, and they may hold the same constraint
+            told.add(constraint.components)
+            _report_reading(constraint, way, findings)
         if constraint.is_global:
             gap = first_gap(way, joined, after)
             if gap is not None:

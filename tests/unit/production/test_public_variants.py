@@ -9,8 +9,8 @@ import pytest
 from orchestrator.diagnostics import Diagnostic, Severity
 from orchestrator.production.compile import compile_topology
 from orchestrator.production.load import Loaded, load_production
-from orchestrator.production.model import Resource
-from tests.unit.production.models import component, domain, found, layer, production
+from orchestrator.production.model import QosConstraint, Resource
+from tests.unit.production.models import at, component, domain, edge, found, layer, production
 
 FILE = """System:
   name: Plant Watch
@@ -218,6 +218,12 @@ def test_a_region_is_an_identifier(tmp_path: Path, region: str, is_known: bool) 
     assert [d.summary for d in found if d.summary == "No such region."] == ([] if is_known else ["No such region."])
 
 
+@pytest.mark.parametrize(("feasible", "summaries"), [("true", []), ("false", ["The deployment is not feasible."])])
+def test_what_the_optimiser_could_not_meet_is_told(tmp_path: Path, feasible: str, summaries: list[str]) -> None:
+    found = every(tmp_path, "  Components:", f"  Feasible: {feasible}\n  Components:")
+    assert [d.summary for d in found] == summaries
+
+
 @pytest.mark.parametrize(
     ("component", "where"),
     [
@@ -264,6 +270,14 @@ def test_a_deployment_without_a_folder_has_the_applications_files(tmp_path: Path
     assert model is not None
     assert [edge.probability for edge in model.dag.edges] == [1]
     assert model.constraints == ()
+
+
+def test_a_split_component_is_told_once_for_the_files_of_all_layers() -> None:
+    segments = ("reader_partition1_1", "reader_partition1_2")
+    limits = [QosConstraint(f"c{n}", ("reader",), 20.0, False, at(f"c{n}"), layer=n) for n in (1, 2, 3)]
+    model = production(layer(1), *(component(name) for name in segments), edge(*segments), constraints=tuple(limits))
+    (finding,) = found(model, "A component is split.")
+    assert finding.location == at("c1")
 
 
 def test_a_domain_that_was_pruned_is_not_taken_for_the_one_that_names_it() -> None:
