@@ -80,7 +80,7 @@ def test_annotations_find_their_component(tmp_path: Path, text: str, component: 
         ("src/gone/main.py:\n  exec_time: {local_time_thr: 1}\n", "note", "Annotations of a component that is not deployed.", 2),  # noqa: E501
         ("src/first/main.py:\n  device_constraints:\n    ram: -1\n", "error", "A number is out of range.", 3),
         ("src/first/main.py:\n  exec_time:\n    local_time_th: 1\n", "error", "A key is not known.", 3),
-        ("src/first/main.py:\n  secutiry: {}\n", "error", "A key is not known.", 2),
+        ("src/first/main.py:\n  securty: {}\n", "error", "A key is not known.", 2),
         ("src/first/main.py: 3\n", "error", "A value has the wrong type.", 1),
         ("- a\n", "error", "A value has the wrong type.", 1),
         ("src/first/main.py:\n  early_exits_model: {transition_probabilities: [2]}\n", "error", "A probability is not understood.", 2),  # noqa: E501
