@@ -63,6 +63,7 @@ def export(
     findings = Findings()
     for name, site in sites.items():
         _check(name, site, dialect, findings)
+    _check_stores(sites, model, findings)
     wiring = Wiring(model, topology, sites, companions, settings, secrets or SecretReferences())
     _check_drift(model, companions, wiring, findings)
     if has_errors(findings.all()):
@@ -93,12 +94,36 @@ def _check(name: str, site: Site, dialect: str, findings: Findings) -> None:
     if site.is_physical and (site.facts.front is None or not _address(site)):
         detail = f"{where} has no fe_node with an address in physical_nodes.yaml, from which its cluster would be run."
         findings.error("A physical machine is missing.", detail, resource.place, name)
-    if placed.layer.type is LayerType.PHYSICAL_ALREADY_PROVISIONED and not site.store:
-        detail = f"{where} has no minio.endpoint in physical_nodes.yaml, so that nothing can be sent to it."
-        findings.error("An object store is not known.", detail, resource.place, name)
     if site.is_functions and not site.facts.bucket:
         detail = f"{where} has no aws.bucket in physical_nodes.yaml, in which its functions keep their files."
         findings.error("A bucket is not known.", detail, resource.place, name)
+
+
+def _check_stores(sites: Mapping[str, Site], model: Production, findings: Findings) -> None:
+    """A store whose address is not known is none for others; its own components can do without the address."""
+    unknown = {
+        name: site
+        for name, site in sites.items()
+        if site.placed.layer.type is LayerType.PHYSICAL_ALREADY_PROVISIONED and not site.store
+    }
+    told: set[str] = set()
+    for edge in model.dag.edges:
+        source, target = sites.get(edge.source), unknown.get(edge.target)
+        if source is not None and target is not None and not source.shares_store(target):
+            detail = (
+                f"{edge.source!r} sends its results to {edge.target!r} on resource {target.placed.resource.name!r}, of "
+                "which physical_nodes.yaml gives no minio.endpoint."
+            )
+            findings.error("An object store is not known.", detail, target.placed.resource.place, edge.target)
+            told.add(target.placed.platform)
+    for name, site in unknown.items():
+        if site.placed.platform not in told:
+            told.add(site.placed.platform)
+            detail = (
+                f"physical_nodes.yaml gives no minio.endpoint of resource {site.placed.resource.name!r}; measurements "
+                f"of its components are filed under the names of their clusters, {name!r} under {site.cluster}."
+            )
+            findings.warning("An object store is not known.", detail, site.placed.resource.place, name)
 
 
 def _address(site: Site) -> str:

@@ -67,6 +67,14 @@ class Site:
         functions = self.placed.resource.functions
         return self.facts.region or (functions.region if functions else "") or REGION
 
+    def shares_store(self, other: Site) -> bool:
+        """Whether another component has the same object store, so that no keys are needed between them."""
+        if self.is_made or other.is_made or self.is_functions != other.is_functions:
+            return self is other
+        if self.is_functions:
+            return (self.facts.bucket, self.region) == (other.facts.bucket, other.region)
+        return self.placed.platform == other.placed.platform
+
     def secret(self, what: str) -> str:
         """Name of a secret of the cluster that is made."""
         return f"im-{self.placed.service}-{what}"

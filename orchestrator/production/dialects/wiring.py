@@ -109,7 +109,7 @@ class Wiring:
         properties = self.topology.nodes[f"service-{site.placed.service}"].properties
         own = properties.get("environment")
         environment = {
-            "KCI": "AWS Lambda" if site.is_functions else site.store,
+            "KCI": "AWS Lambda" if site.is_functions else site.store or site.cluster,
             "MONIT_HOST": "localhost" if site.is_functions else f"{self.companions.application}-telegraf",
             "MONIT_PORT": "8094",
             "MONIT_PROTOCOL": "udp",
@@ -146,8 +146,7 @@ class Wiring:
             other = self.sites.get(target)
             if other is None:
                 continue
-            is_own = site.is_functions and other.is_functions and _place(site) == _place(other)
-            output = _own_path(site, path) if is_own else self._path_at(other, path, providers)
+            output = _own_path(site, path) if site.shares_store(other) else self._path_at(other, path, providers)
             if name in self.exits:
                 goes_on = partition_of(target)[0] == partition_of(name)[0]
                 output["suffix"] = NO_EXIT_SUFFIX if goes_on else EXIT_SUFFIX
@@ -180,10 +179,6 @@ def _own_path(site: Site, path: str) -> dict[str, str]:
     if site.is_functions:
         return {"storage_provider": "s3", "path": f"{site.facts.bucket}/{path}"}
     return {"storage_provider": "minio", "path": path}
-
-
-def _place(site: Site) -> tuple[str, str]:
-    return (site.facts.bucket, site.region)
 
 
 def _highest(sites: list[Site]) -> Site | None:

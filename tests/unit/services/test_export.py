@@ -209,7 +209,6 @@ def test_a_template_cannot_be_exported(tmp_path: Path) -> None:
     ("lost", "summary"),
     [
         ("        fe_node:", "A physical machine is missing."),
-        ("          endpoint: https://minio.gateway.example.org\n", "An object store is not known."),
         ("          bucket: every-layer\n", "A bucket is not known."),
     ],
 )
@@ -223,6 +222,40 @@ def test_what_an_export_needs_is_asked_for(application: Path, tmp_path: Path, lo
     assert summary in {d.summary for d in refused.value.diagnostics}
     assert all(d.location for d in refused.value.diagnostics)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_store_must_be_known_only_to_those_who_send_to_it(application: Path, tmp_path: Path) -> None:
+    nodes = application.parent / "physical_nodes.yaml"
+    text = nodes.read_text(encoding="utf-8")
+    nodes.write_text(text.replace("endpoint: https://minio.gateway.example.org", ""), encoding="utf-8")
+    _, findings = write_export(load_topology(application), tmp_path / "out", "im", ExportSettings())
+    assert [(d.summary, d.is_error) for d in findings] == [("An object store is not known.", False)]
+    template = yaml.safe_load((tmp_path / "out" / "sense.yaml").read_text(encoding="utf-8"))
+    variables = template["topology_template"]["node_templates"]["oscar_service_sense"]["properties"]["env_variables"]
+    assert variables["KCI"] == template["topology_template"]["inputs"]["cluster_name"]["default"]
+
+    dag = application.parent / "application_dag.yaml"
+    changed = dag.read_text(encoding="utf-8").replace("[sense, guard, 1]", "[guard, sense, 1]")
+    dag.write_text(changed, encoding="utf-8")
+    with pytest.raises(InvalidInputError) as refused:
+        write_export(load_topology(application), tmp_path / "other", "im", ExportSettings())
+    (finding,) = refused.value.diagnostics
+    assert "'guard' sends its results to 'sense'" in finding.detail
+    assert finding.location
+
+
+def test_components_on_one_cluster_that_is_there_share_its_store(application: Path, tmp_path: Path) -> None:
+    text = application.read_text(encoding="utf-8")
+    before, mark, after = text.partition("      name: guard\n")
+    after = after.replace("executionLayer: 2", "executionLayer: 1", 1).replace(
+        "trustedExecution: true", "trustedExecution: false", 1
+    )
+    after = after.replace("selectedExecutionResource: Rack", "selectedExecutionResource: Gateway", 1)
+    application.write_text(before + mark + after, encoding="utf-8")
+    template = yaml.safe_load(written(application, tmp_path / "out")["sense.yaml"])
+    function = template["topology_template"]["node_templates"]["oscar_service_sense"]["properties"]
+    assert function["output"] == [{"path": "sense/output", "storage_provider": "minio"}]
+    assert "storage_providers" not in function
 
 
 def test_the_command_writes_one_file_per_component(
