@@ -96,25 +96,29 @@ def _quality(model: Production) -> Iterable[Policy]:
 
 
 def _annotated(model: Production) -> Iterable[Policy]:
-    """What a component's code asks for; of a split component the segments have its early exits."""
-    for component, found in annotations_by_component(model).items():
-        if found.early_exits:
-            yield _of_service("early-exits", component, "EarlyExits", {"probabilities": list(found.early_exits)})
-        if component in model.annotations:
-            yield from _own(component, found)
+    """What the code of components asks for; of a split component it is about all its segments."""
+    names = DeployedNames(model)
+    for name, found in model.annotations.items():
+        targets = tuple(f"service-{sanitise(part)}" for part in names.of(name))
+        if targets:
+            for prefix, kind, properties in _asked(found):
+                yield Policy(f"{prefix}-{sanitise(name)}", f"continuum.policies.{kind}", targets, properties)
 
 
-def _own(component: str, found: Annotations) -> Iterable[Policy]:
+def _asked(found: Annotations) -> Iterable[tuple[str, str, dict[str, Value]]]:
+    """Prefix of the name, type and properties of each policy that annotations lead to."""
+    if found.early_exits:
+        yield "early-exits", "EarlyExits", {"probabilities": list(found.early_exits)}
     if found.throughput is not None:
-        yield _of_service("throughput", component, "Throughput", {"requests_per_second": float(found.throughput)})
+        yield "throughput", "Throughput", {"requests_per_second": float(found.throughput)}
     if found.performance is not None:
         metric, least = found.performance
-        yield _of_service("performance", component, "ModelPerformance", {"metric": metric, "threshold": float(least)})
+        yield "performance", "ModelPerformance", {"metric": metric, "threshold": float(least)}
     if found.device is not None:
         needs: dict[str, Value] = {"memory_mb": found.device.ram_mb, "video_memory_mb": found.device.vram_mb}
-        yield _of_service("device", component, "DeviceConstraints", needs)
+        yield "device", "DeviceConstraints", needs
     if found.drift is not None:
-        yield _of_service("drift", component, "DriftDetection", _drift(found.drift))
+        yield "drift", "DriftDetection", _drift(found.drift)
 
 
 def _drift(drift: DriftDetection) -> dict[str, Value]:

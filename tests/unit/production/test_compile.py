@@ -216,8 +216,9 @@ def test_early_exits_are_probabilities_of_the_ways_on() -> None:
     first = topology.nodes["service-a-partition1-1"]
     ways = [(r.node, r.properties) for r in first.requirements if r.name == "connects_to"]
     assert ways == [("service-a-partition1-2", {"probability": 0.8}), ("service-b", {"probability": 0.2})]
-    assert "early-exits-a-partition1-1" in topology.policies
-    assert "throughput-a-partition1-1" not in topology.policies
+    segments = ("service-a-partition1-1", "service-a-partition1-2")
+    assert policy(topology, "early-exits-a") == ("EarlyExits", segments, {"probabilities": [0.2, 0.8]})
+    assert policy(topology, "throughput-a") == ("Throughput", segments, {"requests_per_second": 1.0})
 
 
 def test_constraints_carry_their_layer_and_the_segments_of_their_way() -> None:
