@@ -17,7 +17,7 @@ _RESOURCES = ("candidateExecutionResources", "selectedExecutionResource")
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Numbers of the layers, and names of the resources in lower case, on which a component may run."""
+    """Numbers of the layers, and names of the resources, on which a component may run."""
 
     layers: frozenset[int]
     resources: frozenset[str]
@@ -37,7 +37,7 @@ def read_candidates(path: Path, findings: Findings) -> dict[str, Candidates]:
         name = section.need_text("name", "the component's name")
         layers = {item.text for key in _LAYERS for item in section.texts(key)}
         resources = {
-            item.text.strip().casefold()
+            item.text.strip()
             for _, container in section.items("Containers")
             for key in _RESOURCES
             for item in container.texts(key)
@@ -61,8 +61,9 @@ def check_candidates(
             numbers = ", ".join(map(str, sorted(allowed.layers)))
             detail = f"Component {component.name!r} runs on layer {component.layer}; its candidates are {numbers}."
             findings.warning("A choice is not among the candidates.", detail, component.layer_place, component.name)
+            continue  # the resources of another layer are others
         resource = component.container.resource
-        if allowed.resources and resource.casefold() not in allowed.resources:
+        if allowed.resources and resource.casefold() not in {name.casefold() for name in allowed.resources}:
             names = ", ".join(sorted(allowed.resources))
             detail = f"Component {component.name!r} runs on {resource!r}; its candidates are {names}."
             place = component.container.resource_place

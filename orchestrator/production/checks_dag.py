@@ -134,7 +134,7 @@ def check_constraints(model: Production, findings: Findings) -> None:
     told: set[tuple[str, ...]] = set()
     for constraint in (*model.constraints, *annotated_constraints(model)):
         unknown = [name for name in constraint.components if not names.of(name)]
-        if model.unusable.intersection(unknown):
+        if model.unusable.intersection(constraint.components):
             continue
         if unknown:
             detail = (

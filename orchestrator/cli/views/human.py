@@ -37,9 +37,15 @@ _VERBS = {
     Action.NO_OP: "unchanged",
 }
 
-_QUOTED = re.compile(r"'([^']*)'")
+_ABSENT = re.compile(r"\bno '([^']*)'")
 MOST_REPETITIONS = 10
 """How many places are named where the same is found again."""
+
+
+MOST_FINDINGS = 200
+"""More than these are counted, not shown, warnings before errors."""
+
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def render_diagnostics(diagnostics: Iterable[Diagnostic]) -> str:
@@ -54,8 +60,18 @@ def render_diagnostics(diagnostics: Iterable[Diagnostic]) -> str:
             groups.append(group)
             alike.setdefault(kind, group)
         group[line] = found
-    shown = [list(group.values()) for group in groups]
-    return "\n\n".join(_diagnostic(group[0]) + _repetitions(group[1:]) for group in shown)
+    errors_first = sorted(groups, key=lambda group: not next(iter(group.values())).is_error)
+    kept = {id(group) for group in errors_first[:MOST_FINDINGS]}
+    shown = [list(group.values()) for group in groups if id(group) in kept]
+    texts = [_diagnostic(group[0]) + _repetitions(group[1:]) for group in shown]
+    if len(groups) > len(shown):
+        texts.append(f"… and {len(groups) - len(shown)} more. `deploy validate --format json` has all of them.")
+    return "\n\n".join(texts)
+
+
+def _printable(text: str) -> str:
+    """The text with what would steer a terminal, or turn the direction of writing, written out."""
+    return _STEERING.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def _kind(found: Diagnostic) -> tuple[str, ...]:
@@ -63,8 +79,8 @@ def _kind(found: Diagnostic) -> tuple[str, ...]:
     if found.is_error or found.location is None:
         return ()
     word, colon, _ = found.location.text.strip().partition(":")
-    others = (name for name in _QUOTED.findall(found.detail) if name not in found.location.text)
-    return (found.severity.value, found.summary, found.location.file, word, *others) if colon else ()
+    missing = _ABSENT.findall(found.detail)
+    return (found.severity.value, found.summary, found.location.file, word, *missing) if colon else ()
 
 
 def _line(found: Diagnostic) -> int:
@@ -91,7 +107,7 @@ def _diagnostic(found: Diagnostic) -> str:
         lines.append("    " + " " * (found.location.column - 1 - start) + "^")
     if found.detail:
         lines.append(f"  {found.detail}")
-    return "\n".join(lines)
+    return _printable("\n".join(lines))
 
 
 def count(number: int, noun: str) -> str:

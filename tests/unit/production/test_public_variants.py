@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,24 @@ def test_a_file_without_layers_is_told_once(tmp_path: Path) -> None:
     errors = [d for d in (*loaded.diagnostics, *compile_topology(loaded)[1]) if d.is_error]
     assert not any(d.summary == "No such layer." for d in errors)
     assert any("NetworkDomains" in d.detail for d in errors)
+
+
+@pytest.mark.parametrize(
+    ("layer_number", "resource", "detail"),
+    [
+        (1, "Box", ""),
+        (1, "Barn", "Component 'reader' runs on 'Box'; its candidates are Barn."),
+        (2, "Barn", "Component 'reader' runs on layer 1; its candidates are 2."),
+    ],
+)
+def test_a_choice_that_the_design_does_not_allow_is_told_once(
+    tmp_path: Path, layer_number: int, resource: str, detail: str
+) -> None:
+    allowed = {"candidateExecutionResources": [resource]}
+    component = {"name": "reader", "candidateExecutionLayers": [layer_number], "Containers": {"c": allowed}}
+    text = json.dumps({"Components": {"c": component}})
+    (tmp_path / "candidate_deployments.yaml").write_text(text, encoding="utf-8")
+    assert [d.detail for d in load(tmp_path)[1]] == ([detail] if detail else [])
 
 
 def every(folder: Path, old: str, new: str) -> list[Diagnostic]:
