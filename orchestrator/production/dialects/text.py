@@ -6,6 +6,7 @@ A deployment's templates are many and nearly the same, so each distinct text is 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -74,6 +75,8 @@ def _scalar(value: Any) -> str:
 
 
 def _number(value: float) -> str:
+    if not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
     mantissa, mark, exponent = repr(value).partition("e")
     if mark and "." not in mantissa:
         mantissa += ".0"  # YAML 1.1 takes 1e-06 for a text
