@@ -68,6 +68,27 @@ def note(summary: str, detail: str = "", *, address: str = "", location: Locatio
     return Diagnostic(Severity.NOTE, summary, detail, address, location)
 
 
+def in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Each finding once, by file in the order in which files were first met, then by line and column.
+
+    Findings without a place come last; where two have one place, the more severe one comes first.
+    """
+    found = tuple(dict.fromkeys(diagnostics))
+    files: dict[str, int] = {}
+    for one in found:
+        if one.location:
+            files.setdefault(one.location.file, len(files))
+    weight = list(Severity)
+
+    def key(one: Diagnostic) -> tuple[int, int, int, int]:
+        place = one.location
+        if place is None:
+            return (len(files), 0, 0, weight.index(one.severity))
+        return (files[place.file], place.line, place.column, weight.index(one.severity))
+
+    return tuple(sorted(found, key=key))
+
+
 def as_errors(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """The findings with every warning turned into an error."""
     return tuple(replace(d, severity=Severity.ERROR) if d.severity is Severity.WARNING else d for d in diagnostics)

@@ -9,6 +9,7 @@ from orchestrator.cli.commands import options
 from orchestrator.cli.console import Console
 from orchestrator.cli.views import human
 from orchestrator.cli.views.cost import render_cost
+from orchestrator.diagnostics import Diagnostic, has_errors
 from orchestrator.errors import UsageError
 from orchestrator.production.dialects.settings import DIALECTS, DOMAIN, TYPES_URL, ExportSettings
 from orchestrator.services.compile import write_compiled
@@ -20,6 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("file", metavar="FILE", type=Path, help="production file")
     options.add_reading(parser)
+    options.add_format(parser)
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="folder to write to")
     parser.add_argument(
         "--dialect",
@@ -47,8 +49,13 @@ def _positive(text: str) -> int:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Write the folder and name the files."""
-    loaded = options.load(args, console)
+    """Write the folder and name the files; where findings are for a program, standard output has them instead."""
+    for_person = args.format == "human"
+    loaded = options.load(args, console) if for_person else options.read(args)
+    findings: tuple[Diagnostic, ...] = ()
+    if not for_person and has_errors(loaded.diagnostics):
+        options.show_findings(loaded.diagnostics, args, console)
+        return 2
     if args.dialect == "tosca":
         _check_no_export(args)
         paths = write_compiled(loaded, args.output)
@@ -63,10 +70,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
             with_secrets=args.with_secrets,
             token_file=args.influx_token_file,
         )
-        if findings:
+        if findings and for_person:
             console.progress(human.render_diagnostics(findings))
+    if not for_person:
+        options.show_findings((*loaded.diagnostics, *findings), args, console)
     for path in paths:
-        console.result(str(path))
+        (console.result if for_person else console.progress)(str(path))
     console.progress("\n" + render_cost(cost_of(loaded.topology, shipped_types())))
     return 0
 

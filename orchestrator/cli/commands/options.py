@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.console import Console
 from orchestrator.cli.views import human
-from orchestrator.diagnostics import as_errors, has_errors
+from orchestrator.diagnostics import Diagnostic, as_errors, has_errors, in_order
 from orchestrator.errors import InvalidInputError, UsageError
 from orchestrator.production.layout import ReadOptions
 from orchestrator.services.load import LoadedTopology, load_topology
@@ -75,6 +76,29 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         group.add_argument(option, metavar="FILE", type=Path, dest=f"file_{key}", help=name)
 
 
+def add_format(parser: argparse.ArgumentParser) -> None:
+    """How findings are written."""
+    parser.add_argument(
+        "--format",
+        choices=("human", "json", "github", "gitlab"),
+        default="human",
+        help="findings for a person (default), as JSON, as GitHub workflow commands, as a GitLab Code Quality report",
+    )
+    parser.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+
+
+def show_findings(found: Sequence[Diagnostic], args: argparse.Namespace, console: Console) -> None:
+    """Print findings in the form for a program that the arguments ask for."""
+    from orchestrator.cli.views import annotations, machine  # noqa: PLC0415 - people do not need them
+
+    if args.format == "github":
+        console.result(annotations.render_github(found))
+    elif args.format == "gitlab":
+        console.result(annotations.render_gitlab(found))
+    else:
+        console.result(machine.render_diagnostics(found))
+
+
 def read(args: argparse.Namespace) -> LoadedTopology:
     """Load the production file or template that the arguments name, with what they say about reading.
 
@@ -93,7 +117,8 @@ def read(args: argparse.Namespace) -> LoadedTopology:
             resolution="Correct the path, or leave the option out to have the file looked for.",
         )
     loaded = load_topology(args.file, ReadOptions(args.application, files, tuple(args.qos), args.alternative))
-    return replace(loaded, diagnostics=as_errors(loaded.diagnostics)) if args.strict else loaded
+    found = in_order(loaded.diagnostics)
+    return replace(loaded, diagnostics=as_errors(found) if args.strict else found)
 
 
 def load(args: argparse.Namespace, console: Console) -> LoadedTopology:
