@@ -28,6 +28,11 @@ _UNPRINTABLE = re.compile(
     "[^\x09\x0a\x0d\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]",
 )
 _LONE_DASH = re.compile(r"^(?P<before>[ ]*[A-Za-z_][\w.-]*[ ]*:[ ]+)-(?=[ ]*(?:#.*)?$)")
+_SECRET = re.compile(
+    r"""(?P<key>(?:password|passwd|secret|token|access_key|private_key)\w*(?:["'][ \t]*:[ \t]*|[ \t]*:[ \t]+|[ \t]*=[ \t]*))"""
+    r"""(?!["']?secret:)(?:"[^"\n]*"?|'[^'\n]*'?|[^\s,{}\[\]#][^,{}\[\]#\r\n]*)""",
+    re.IGNORECASE,
+)
 _STANDARD_TAG = "tag:yaml.org,2002:"
 _KNOWN_TAGS = frozenset({"str", "int", "float", "bool", "null", "timestamp", "seq", "map"})
 _EVENTS: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -35,9 +40,14 @@ _RESOLVERS = yaml.SafeLoader.yaml_implicit_resolvers
 _CONSTRUCTOR = yaml.constructor.SafeConstructor()
 
 
+def without_secrets(text: str) -> str:
+    """A text as its lines may be shown: values of keys that are called like secrets are left out."""
+    return _SECRET.sub(lambda found: found["key"] + "*" * 8, text)
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A text with a name: ``file`` as the person gave it, ``lines`` without their ends."""
+    """A text with a name: ``file`` as the person gave it, ``lines`` without their ends and as they may be shown."""
 
     file: str
     lines: tuple[str, ...]
@@ -173,7 +183,7 @@ def parse_bytes(content: bytes, file: str) -> Document:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         before = content[: problem.start].decode("utf-8", "replace")
-        source = Source(file, tuple(_LINE_ENDS.split(content.decode("utf-8", "replace"))))
+        source = Source(file, tuple(_LINE_ENDS.split(without_secrets(content.decode("utf-8", "replace")))))
         lines = _LINE_ENDS.split(before)
         detail = f"Byte {problem.start} ({content[problem.start]:#04x}) is no UTF-8. Save the file as UTF-8."
         finding = error("The file is not UTF-8.", detail, location=source.at(len(lines) - 1, len(lines[-1])))
@@ -183,7 +193,7 @@ def parse_bytes(content: bytes, file: str) -> Document:
 
 def parse_document(text: str, file: str) -> Document:
     """Parse YAML text; never raises for what the text holds."""
-    source = Source(file, tuple(_LINE_ENDS.split(text)))
+    source = Source(file, tuple(_LINE_ENDS.split(without_secrets(text))))
     bad = _UNPRINTABLE.search(text)
     if bad:
         lines = _LINE_ENDS.split(text[: bad.start()])

@@ -155,3 +155,22 @@ def test_lone_dashes_hide_no_other_mistake() -> None:
         ("A value is written differently.", 1),
         ("The file is not valid YAML.", 3),
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("minio_secret_key: hidden", "minio_secret_key: ********"),
+        ("password: 'hid # den'  # the old one", "password: ********  # the old one"),
+        ("m: {endpoint: https://x, access_key: hidden, name: a}", "m: {endpoint: https://x, access_key: ********, name: a}"),  # noqa: E501
+        ('"token" : "hidden"', '"token" : ********'),
+        ("Password: hidden words", "Password: ********"),
+        ("password: secret:layer1-oscar-password", "password: secret:layer1-oscar-password"),
+        ("password:", "password:"),
+        ("name: tokenizer", "name: tokenizer"),
+    ],
+)  # fmt: skip
+def test_a_line_is_shown_without_its_secrets(line: str, shown: str) -> None:
+    document = parse_document(f"other: 1\n{line}\nlast: 1\nlast: 2\n", "f.yaml")
+    assert isinstance(document.root, Mapping)
+    assert [node.location.text for node in document.root.keys.values()] == ["other: 1", shown, "last: 1"]
