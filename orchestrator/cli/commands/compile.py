@@ -10,9 +10,10 @@ from orchestrator.cli.console import Console
 from orchestrator.cli.views import human
 from orchestrator.cli.views.cost import render_cost
 from orchestrator.diagnostics import Diagnostic, has_errors
-from orchestrator.errors import UsageError
+from orchestrator.errors import InvalidInputError, UsageError
 from orchestrator.production.dialects.settings import DIALECTS, DOMAIN, TYPES_URL, ExportSettings
 from orchestrator.services.compile import write_compiled
+from orchestrator.services.load import LoadedTopology
 from orchestrator.topology.cost import cost_of
 from orchestrator.topology.types import shipped_types
 
@@ -60,16 +61,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
         _check_no_export(args)
         paths = write_compiled(loaded, args.output)
     else:
-        from orchestrator.services.export import write_export  # noqa: PLC0415 - a sixth of the start, for exports alone
-
-        paths, findings = write_export(
-            loaded,
-            args.output,
-            args.dialect,
-            _settings(args),
-            with_secrets=args.with_secrets,
-            token_file=args.influx_token_file,
-        )
+        try:
+            paths, findings = _export(loaded, args)
+        except InvalidInputError as refused:
+            if for_person:
+                raise
+            options.show_findings((*loaded.diagnostics, *refused.diagnostics), args, console)
+            return 2
         if findings and for_person:
             console.progress(human.render_diagnostics(findings))
     if not for_person:
@@ -78,6 +76,19 @@ def run(args: argparse.Namespace, console: Console) -> int:
         (console.result if for_person else console.progress)(str(path))
     console.progress("\n" + render_cost(cost_of(loaded.topology, shipped_types())))
     return 0
+
+
+def _export(loaded: LoadedTopology, args: argparse.Namespace) -> tuple[tuple[Path, ...], tuple[Diagnostic, ...]]:
+    from orchestrator.services.export import write_export  # noqa: PLC0415 - a sixth of the start, for exports alone
+
+    return write_export(
+        loaded,
+        args.output,
+        args.dialect,
+        _settings(args),
+        with_secrets=args.with_secrets,
+        token_file=args.influx_token_file,
+    )
 
 
 def _settings(args: argparse.Namespace) -> ExportSettings:

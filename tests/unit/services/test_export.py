@@ -284,3 +284,15 @@ def test_options_of_an_export_need_one(application: Path, tmp_path: Path, capsys
     assert main(["compile", str(application), "-o", str(tmp_path / "out"), "--with-secrets"]) == 2
     assert "These options need an export." in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_program_gets_the_findings_of_an_export(
+    application: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes = application.parent / "physical_nodes.yaml"
+    nodes.write_text(nodes.read_text(encoding="utf-8").replace("bucket: every-layer", ""), encoding="utf-8")
+    arguments = ["compile", str(application), "--dialect", "im", "-o", str(tmp_path / "out"), "--format", "json"]
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert '"A bucket is not known."' in shown.out
+    assert shown.err == ""
