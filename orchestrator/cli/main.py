@@ -21,6 +21,7 @@ COMMANDS = {
     "ssh": "open a shell on a machine",
     "manifest": "print the endpoints manifest",
     "graph": "draw the topology",
+    "schema": "print the JSON Schema of an input file, for editors",
     "destroy": "remove everything that apply created",
 }
 """Command name to one-line help; the module is imported only when the command is called."""
