@@ -109,8 +109,14 @@ def test_a_resource_that_is_not_there_is_told_with_its_place_and_a_suggestion(cl
 
 def test_trusted_execution_is_refused_outside_a_rehearsal_and_on_record_inside(cli: Cli, application: Path) -> None:
     file = small(application)
-    text = file.read_text(encoding="utf-8")
-    file.write_text(text.replace("trustedExecution: false", "trustedExecution: true"), encoding="utf-8")
+    edge, cloud = file.read_text(encoding="utf-8").split("name: CloudVM\n")
+    first, second = cloud.split("name: mask-detector\n")
+    second = second.replace("trustedExecution: false", "trustedExecution: true")
+    for sgx, expect in (("false", 2), ("true", 0)):
+        machine = first.replace("SGXFlag: false", f"SGXFlag: {sgx}")
+        file.write_text(f"{edge}name: CloudVM\n{machine}name: mask-detector\n{second}", encoding="utf-8")
+        refused = "" if expect == 0 else "There is no enclave to run in."
+        assert refused in cli.run("plan", file, "--rehearse", expect=expect).stderr
     assert "trustedExecution" in cli.run("plan", file, expect=2).stderr
     assert "unshielded" in cli.run("plan", file, "--rehearse").stdout
 
