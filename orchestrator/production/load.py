@@ -18,6 +18,7 @@ from orchestrator.production.model import (
     Dag,
     Edge,
     Layer,
+    LayerType,
     NetworkDomain,
     Production,
     QosConstraint,
@@ -38,6 +39,7 @@ from orchestrator.production.read_resources import has_domains, read_domains
 from orchestrator.topology.located import Document, Mapping, Scalar, load_document
 from orchestrator.topology.reading import Findings, Section, kind_of
 
+_PHYSICAL = (LayerType.PHYSICAL_TO_BE_PROVISIONED, LayerType.PHYSICAL_ALREADY_PROVISIONED)
 _TOP_KEYS = ("Components", "NetworkDomains", "Resources")
 """What a file without ``System`` holds at its top."""
 
@@ -117,7 +119,7 @@ class _Reader:
             check_candidates(components, read_candidates(files["candidate_deployments"], findings), findings)
         accounts = read_accounts(files["accounts"], findings) if "accounts" in files else ()
         constraints = self._constraints(deployment)
-        self._say_what_is_absent()
+        self._say_what_is_absent(layers)
         if not name or dag is None or (has_errors(self._document.diagnostics) and not components):
             return None
         return Production(
@@ -167,15 +169,17 @@ class _Reader:
                 self._findings.note("An image was taken from another file.", detail, place, component.name)
         return made
 
-    def _say_what_is_absent(self) -> None:
+    def _say_what_is_absent(self, layers: Sequence[Layer]) -> None:
         """One note for all files that may be absent without anything being wrong."""
         absent = []
+        if "physical_nodes" not in self._layout.files and any(layer.type in _PHYSICAL for layer in layers):
+            absent.append("no physical_nodes.yaml: where physical machines are stays open")
         if "partitions" not in self._layout.files:
             absent.append("no component_partitions.yaml: components and segments were taken as the file names them")
         if not self._layout.qos and "multi_cluster_qos" not in self._layout.files:
             absent.append("no qos_constraints.yaml: no time limits were assumed besides those of annotations")
         if absent:
-            detail = f"There is {'; and '.join(absent)}."
+            detail = f"There is {'; '.join(absent)}."
             self._findings.note("Files were not found.", detail, Location(str(self._layout.production), 1, 1))
 
     def _name(self, system: Section, resources: Section | None, dag_name: str) -> tuple[str, Location]:
