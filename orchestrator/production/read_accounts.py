@@ -10,7 +10,7 @@ from orchestrator.production.model import Account
 from orchestrator.topology.located import MAX_BYTES
 from orchestrator.topology.reading import Findings
 
-_PART = re.compile(r"""\s*([A-Za-z_][A-Za-z0-9_]*)\s*=\s*("[^"]*"|'[^']*'|file\([^)]*\)|[^;]*?)\s*(?:;|$)""")
+_PART = re.compile(r"""\s*([A-Za-z_][A-Za-z0-9_]*)\s*=\s*("[^"]*"|'[^']*'|file\([^)]*\)|[^;]*)\s*(?:;|$)""")
 
 
 def read_accounts(path: Path, findings: Findings) -> tuple[Account, ...]:
@@ -48,7 +48,7 @@ def _account(line: str, place: Location, findings: Findings) -> Account | None:
             detail = "A line is written as 'id = …; type = …; host = …'. Its text is not shown, as it may hold secrets."
             findings.error("An account is not understood.", detail, place)
             return None
-        values.setdefault(part[1].casefold(), part[2].strip("\"'"))
+        values.setdefault(part[1].casefold(), part[2].strip().strip("\"'"))
         position = part.end()
     if not values.get("type"):
         detail = "A line must say the type of the service: InfrastructureManager, OpenStack, EC2, OSCAR, Lambda, …"

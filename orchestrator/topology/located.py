@@ -29,7 +29,7 @@ _UNPRINTABLE = re.compile(
 )
 _LONE_DASH = re.compile(r"^(?P<before>[ ]*[A-Za-z_][\w.-]*[ ]*:[ ]+)-(?=[ ]*(?:#.*)?$)")
 _SECRET = re.compile(
-    r"""(?P<key>(?:password|passwd|secret|token|access_key|private_key)\w*"""
+    r"""(?P<key>(?:password|passwd|secret|token|access_key|private_key)\w{0,40}"""
     r"""(?:["'][ \t]*:[ \t]*|[ \t]*:[ \t]+|[ \t]*=[ \t]*))"""
     r"""(?!["']?secret:)(?:"[^"\n]*"?|'[^'\n]*'?|[^\s,{}\[\]#][^,{}\[\]#\r\n]*)""",
     re.IGNORECASE,
