@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from orchestrator.diagnostics import Diagnostic
 from orchestrator.production import checks_dag, checks_names, checks_placement, checks_resources
+from orchestrator.production.checks_network import check_network
+from orchestrator.production.checks_security import check_security
 from orchestrator.production.model import Production
-from orchestrator.production.network_checks import check_network
-from orchestrator.production.security_checks import check_security
 from orchestrator.topology.reading import Findings
 
 CHECKS: tuple[Callable[[Production, Findings], None], ...] = (

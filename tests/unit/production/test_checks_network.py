@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.production.checks_network import Reach, address_reach
 from orchestrator.production.model import PhysicalResource, Resource
-from orchestrator.production.network_checks import Reach, address_reach
 from tests.unit.production.models import (
     component,
     domain,
