@@ -4,111 +4,64 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, TypeAlias
 
 from orchestrator.production.model import LayerType
-
-Schema: TypeAlias = dict[str, Any]
+from orchestrator.production.schema_forms import Schema, each, flag, listing, mapping, number, text
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def _text(description: str, *examples: str) -> Schema:
-    found: Schema = {"type": ["string", "number", "boolean", "null"], "description": description}
-    return found | ({"examples": list(examples)} if examples else {})
-
-
-def _number(description: str, unit: str = "", **limits: float) -> Schema:
-    plain: Schema = {"type": ["number", "null"], **limits}
-    said = f"{description} ({unit})" if unit else description
-    return {"description": said, "anyOf": [plain, {"type": "string", "deprecated": True}]}
-
-
-def _flag(description: str) -> Schema:
-    words = {"type": "string", "pattern": "^\\s*([Tt]rue|[Ff]alse|[Ss]tring|[Nn]one|)\\s*$", "deprecated": True}
-    return {"description": description, "anyOf": [{"type": ["boolean", "null"]}, words]}
-
-
-def _list(description: str, items: Schema | None = None) -> Schema:
-    inner = items or {"type": ["string", "number", "null"]}
-    return {"description": description, "anyOf": [{"type": ["array", "null"], "items": inner}, inner]}
-
-
-def _mapping(
-    description: str,
-    properties: Schema,
-    required: tuple[str, ...] = (),
-    variants: dict[str, str] | None = None,
-) -> Schema:
-    """A mapping; ``variants`` are other spellings of its keys, which are read with a warning."""
-    known = dict(properties)
-    for other, key in (variants or {}).items():
-        known[other] = properties[key] | {"deprecated": True, "description": f"Write {key}."}
-    made: Schema = {"type": ["object", "null"], "description": description, "properties": known}
-    needs = [
-        {"anyOf": [{"required": [name]} for name in (key, *(o for o, k in (variants or {}).items() if k == key))]}
-        for key in required
-    ]
-    return made | ({"allOf": needs} if needs else {})
-
-
-def _each(description: str, inner: Schema) -> Schema:
-    """A mapping whose keys are free; a list is read too, with a warning."""
-    wrapped = {"type": ["array", "null"], "items": {"type": ["object", "null"]}, "deprecated": True}
-    return {"description": description, "anyOf": [{"type": ["object", "null"], "additionalProperties": inner}, wrapped]}
-
-
 def _processor() -> Schema:
-    return _mapping(
+    return mapping(
         "A processor of each machine.",
         {
-            "name": _text("Its name."),
-            "type": _text("Its kind.", "SkyLake", "GPU"),
-            "architecture": _text("amd64 or arm64; of an accelerator, its vendor and model.", "amd64", "arm64"),
-            "computingUnits": _number("How many.", "cores", minimum=0),
-            "internalMemory": _number("Its memory.", "GB", minimum=0),
-            "SGXFlag": _flag("Whether it offers SGX enclaves."),
+            "name": text("Its name."),
+            "type": text("Its kind.", "SkyLake", "GPU"),
+            "architecture": text("amd64 or arm64; of an accelerator, its vendor and model.", "amd64", "arm64"),
+            "computingUnits": number("How many.", "cores", minimum=0),
+            "internalMemory": number("Its memory.", "GB", minimum=0),
+            "SGXFlag": flag("Whether it offers SGX enclaves."),
         },
     )
 
 
 def _resource() -> Schema:
-    accelerator = _mapping(
+    accelerator = mapping(
         "An accelerator of each machine.",
         {
-            "name": _text("Its name."),
-            "memory": _number("Its memory.", "MB", minimum=0),
-            "processors": _each("Its processors.", _processor()),
-            "GFLOPS": _number("For estimates only.", "GFLOPS"),
-            "powerDraw": _number("For estimates only.", "W"),
+            "name": text("Its name."),
+            "memory": number("Its memory.", "MB", minimum=0),
+            "processors": each("Its processors.", _processor()),
+            "GFLOPS": number("For estimates only.", "GFLOPS"),
+            "powerDraw": number("For estimates only.", "W"),
         },
         variants={"memorySize": "memory"},
     )
-    return _mapping(
+    return mapping(
         "Machines of one kind, or cloud functions.",
         {
-            "name": _text("The name that containers select.", "RaspPi"),
-            "totalNodes": _number("How many machines there are.", minimum=1, maximum=1000),
-            "description": _text("For people."),
-            "flavorName": _text("The cloud's name of the size of a machine.", "t3.large"),
-            "cost": _number("What a machine costs.", "per hour", minimum=0),
-            "memorySize": _number("Memory of each machine.", "MB", minimum=0),
-            "storageSize": _number("Disk of each machine.", "GB", minimum=0),
-            "storageType": _text("Kind of disk.", "SSD"),
-            "operatingSystemType": _text("Kind of system.", "linux"),
-            "operatingSystemDistribution": _text("Distribution.", "ubuntu"),
-            "operatingSystemVersion": _text("Version, in quotes, as it is no number.", "22.04"),
-            "operatingSystemImageId": _text("Image to start machines from.", "aws://eu-south-1/ami-0123456789abcdef0"),
-            "secureBoot": _flag("Whether machines must boot securely."),
-            "measuredBoot": _flag("Whether machines must measure their boot."),
-            "onSpot": _flag("Whether machines may be spot instances, which the cloud can take back."),
-            "processors": _each("Processors of each machine.", _processor()),
-            "accelerators": _each("Accelerators of each machine.", accelerator),
-            "architecture": _text("Of cloud functions: amd64 or arm64.", "amd64", "arm64"),
-            "computingUnits": _number("Of cloud functions.", "cores", minimum=0),
-            "region": _text("Of cloud functions: where they run.", "eu-south-1"),
-            "idleTime": _number("Of cloud functions: how long one is kept.", "seconds", minimum=0),
-            "transitionCost": _number("Of cloud functions.", "per hand-over", minimum=0),
+            "name": text("The name that containers select.", "RaspPi"),
+            "totalNodes": number("How many machines there are.", minimum=1, maximum=1000),
+            "description": text("For people."),
+            "flavorName": text("The cloud's name of the size of a machine.", "t3.large"),
+            "cost": number("What a machine costs.", "per hour", minimum=0),
+            "memorySize": number("Memory of each machine.", "MB", minimum=0),
+            "storageSize": number("Disk of each machine.", "GB", minimum=0),
+            "storageType": text("Kind of disk.", "SSD"),
+            "operatingSystemType": text("Kind of system.", "linux"),
+            "operatingSystemDistribution": text("Distribution.", "ubuntu"),
+            "operatingSystemVersion": text("Version, in quotes, as it is no number.", "22.04"),
+            "operatingSystemImageId": text("Image to start machines from.", "aws://eu-south-1/ami-0123456789abcdef0"),
+            "secureBoot": flag("Whether machines must boot securely."),
+            "measuredBoot": flag("Whether machines must measure their boot."),
+            "onSpot": flag("Whether machines may be spot instances, which the cloud can take back."),
+            "processors": each("Processors of each machine.", _processor()),
+            "accelerators": each("Accelerators of each machine.", accelerator),
+            "architecture": text("Of cloud functions: amd64 or arm64.", "amd64", "arm64"),
+            "computingUnits": number("Of cloud functions.", "cores", minimum=0),
+            "region": text("Of cloud functions: where they run.", "eu-south-1"),
+            "idleTime": number("Of cloud functions: how long one is kept.", "seconds", minimum=0),
+            "transitionCost": number("Of cloud functions.", "per hand-over", minimum=0),
         },
         ("name",),
         {
@@ -122,28 +75,28 @@ def _resource() -> Schema:
 
 def _domains() -> Schema:
     kinds = [str(kind) for kind in LayerType]
-    layer = _mapping(
+    layer = mapping(
         "A computational layer.",
         {
-            "name": _text("Its name."),
-            "number": _number("The number that components refer to."),
+            "name": text("Its name."),
+            "number": number("The number that components refer to."),
             "type": {
                 "description": "What its resources are.",
                 "anyOf": [{"enum": kinds}, {"type": "string", "deprecated": True}],
             },
-            "Resources": _each("Its resources.", _resource()),
+            "Resources": each("Its resources.", _resource()),
         },
         ("number", "type"),
         {"Resource": "Resources", "resources": "Resources"},
     )
-    domain = _mapping(
+    domain = mapping(
         "A network, with the layers in it.",
         {
-            "name": _text("Its name."),
-            "AccessDelay": _number("Time to reach it.", "seconds"),
-            "Bandwidth": _number("Of the way to it.", "Mbit/s"),
-            "subNetworkDomains": _list("Keys of the network domains inside."),
-            "ComputationalLayers": _each("Its computational layers.", layer),
+            "name": text("Its name."),
+            "AccessDelay": number("Time to reach it.", "seconds"),
+            "Bandwidth": number("Of the way to it.", "Mbit/s"),
+            "subNetworkDomains": listing("Keys of the network domains inside."),
+            "ComputationalLayers": each("Its computational layers.", layer),
         },
         variants={
             "ComputationalLayer": "ComputationalLayers",
@@ -151,23 +104,23 @@ def _domains() -> Schema:
             "SubNetworkDomains": "subNetworkDomains",
         },
     )
-    return _each("The networks with their layers.", domain)
+    return each("The networks with their layers.", domain)
 
 
 def _components() -> Schema:
-    resources = _list("Name of the resource that it runs on.")
-    layers = _list("Number of the layer that it runs on.")
-    container = _mapping(
+    resources = listing("Name of the resource that it runs on.")
+    layers = listing("Number of the layer that it runs on.")
+    container = mapping(
         "How the component runs.",
         {
-            "image": _list("Container image; left out, it is built from the sources."),
-            "memorySize": _number("Memory that it needs.", "MB", minimum=0),
-            "computingUnits": _number("What it needs.", "cores", minimum=0, maximum=1024),
-            "trustedExecution": _flag("Whether it runs in an enclave."),
-            "networkProtection": _flag("Whether its traffic is shielded."),
-            "fileSystemProtection": _flag("Whether its files are shielded."),
-            "GPURequirement": _flag("Whether it needs a graphics processor."),
-            "ExposeService": _flag("Whether it answers requests at an address of its own."),
+            "image": listing("Container image; left out, it is built from the sources."),
+            "memorySize": number("Memory that it needs.", "MB", minimum=0),
+            "computingUnits": number("What it needs.", "cores", minimum=0, maximum=1024),
+            "trustedExecution": flag("Whether it runs in an enclave."),
+            "networkProtection": flag("Whether its traffic is shielded."),
+            "fileSystemProtection": flag("Whether its files are shielded."),
+            "GPURequirement": flag("Whether it needs a graphics processor."),
+            "ExposeService": flag("Whether it answers requests at an address of its own."),
             "selectedExecutionResource": resources,
             "candidateExecutionResources": resources,
             "executionLayer": layers,
@@ -181,14 +134,14 @@ def _components() -> Schema:
             "candidateExecutionLayer": "candidateExecutionLayers",
         },
     )
-    component = _mapping(
+    component = mapping(
         "A component of the application.",
         {
-            "name": _text("Its name; services have at most 39 characters.", "mask-detector"),
+            "name": text("Its name; services have at most 39 characters.", "mask-detector"),
             "executionLayer": layers,
             "candidateExecutionLayers": layers,
-            "Containers": _each("How it runs.", container),
-            "infid": _text("What the runtime notes down."),
+            "Containers": each("How it runs.", container),
+            "infid": text("What the runtime notes down."),
         },
         ("name", "Containers"),
         {
@@ -198,13 +151,13 @@ def _components() -> Schema:
             "containers": "Containers",
         },
     )
-    return _each("The application's components.", component)
+    return each("The application's components.", component)
 
 
 def _system(description: str, properties: Schema, variants: dict[str, str] | None = None) -> Schema:
-    return _mapping(
+    return mapping(
         description,
-        {"System": _mapping("The application.", properties, variants=variants)},
+        {"System": mapping("The application.", properties, variants=variants)},
         ("System",),
         {"system": "System"},
     )
@@ -212,24 +165,25 @@ def _system(description: str, properties: Schema, variants: dict[str, str] | Non
 
 def _production() -> Schema:
     domains = _domains()
-    resources = _mapping(
+    resources = mapping(
         "Another place of NetworkDomains.",
-        {"name": _text("The application's name."), "NetworkDomains": domains},
+        {"name": text("The application's name."), "NetworkDomains": domains},
         variants={"NetworkDomain": "NetworkDomains"},
     )
     inner: Schema = {
-        "name": _text("The application's name."),
-        "DeploymentName": _text("Which of the application's deployments this is.", "deployment1"),
-        "Feasible": _flag("Whether the optimiser could meet all demands."),
+        "name": text("The application's name."),
+        "DeploymentName": text("Which of the application's deployments this is.", "deployment1"),
+        "Feasible": flag("Whether the optimiser could meet all demands."),
         "toscas": {"description": "What the runtime notes down."},
         "Resources": resources,
         "NetworkDomains": domains,
         "Components": _components(),
     }
     variants = {"NetworkDomain": "NetworkDomains", "Component": "Components", "components": "Components"}
-    system = _mapping("The application.", inner, variants=variants)
+    system = mapping("The application.", inner, variants=variants)
     top = {other: {"deprecated": True, "description": "Put this under System."} for other in inner}
-    return _mapping("Which component runs on which resource of which layer.", {"System": system, **top}) | {
+    known = {"System": system, **top}
+    return mapping("Which component runs on which resource of which layer.", known, variants={"system": "System"}) | {
         "patternProperties": {"^system$": system | {"deprecated": True}}
     }
 
@@ -244,12 +198,12 @@ def _edges() -> Schema:
 
 
 def _dag() -> Schema:
-    others = {"type": ["object", "null"], "additionalProperties": _list("Components that can take its place.")}
+    others = {"type": ["object", "null"], "additionalProperties": listing("Components that can take its place.")}
     return _system(
         "The order in which components pass their results on.",
         {
-            "name": _text("The application's name."),
-            "components": _list("Names of the components."),
+            "name": text("The application's name."),
+            "components": listing("Names of the components."),
             "dependencies": _edges(),
             "alternative_components": others,
         },
@@ -257,81 +211,89 @@ def _dag() -> Schema:
 
 
 def _partitions() -> Schema:
-    one = _mapping("A component.", {"partitions": _list("Its partitions.")})
-    return _mapping("How components are split.", {"components": _each("The components.", one)})
+    one = mapping("A component.", {"partitions": listing("Its partitions.")})
+    return mapping("How components are split.", {"components": each("The components.", one)})
 
 
 def _physical_nodes() -> Schema:
-    host = _mapping(
+    host = mapping(
         "A machine.",
         {
-            "public_ip": _text("Its address from outside.", "203.0.113.5"),
-            "private_ip": _text("Its address in its own network.", "192.0.2.5"),
-            "ssh_user": _text("Whom to log in as.", "pi"),
-            "ssh_key": _text("Private key to log in with; never shown."),
-            "ssh_port": _number("Where SSH answers.", minimum=1, maximum=65535),
+            "public_ip": text("Its address from outside.", "203.0.113.5"),
+            "private_ip": text("Its address in its own network.", "192.0.2.5"),
+            "ssh_user": text("Whom to log in as.", "pi"),
+            "ssh_key": text("Private key to log in with; never shown."),
+            "ssh_port": number("Where SSH answers.", minimum=1, maximum=65535),
         },
     )
-    store = _mapping("Its object store.", {"endpoint": _text("Its address.", "https://minio.example.org")})
-    resource = _mapping(
+    secret = text("A secret; never kept or shown.")
+    endpoint = text("Its address.", "https://minio.example.org")
+    store = mapping("Its object store.", {"endpoint": endpoint, "access_key": secret, "secret_key": secret})
+    oscar = mapping("Its OSCAR.", {"name": text("The cluster's name."), "password": secret})
+    influx = mapping("Its InfluxDB.", {"endpoint": text("Its address."), "token": secret})
+    bucket, region = text("Where results go."), text("Where functions run.", "eu-south-1")
+    aws = mapping(
+        "Its account at AWS.", {"bucket": bucket, "region": region, "access_key": secret, "secret_key": secret}
+    )
+    resource = mapping(
         "Machines of a resource that exists.",
         {
-            "name": _text("The resource's name in the production file."),
+            "name": text("The resource's name in the production file."),
             "fe_node": host,
             "wns": {"type": ["array", "null"], "items": host, "description": "The other machines."},
             "minio": store,
-            "oscar": _mapping("Its OSCAR.", {"name": _text("The cluster's name.")}),
-            "influx": {"description": "Its InfluxDB."},
-            "aws": {"description": "Its account at a cloud."},
+            "oscar": oscar,
+            "influx": influx,
+            "aws": aws,
         },
         ("name",),
     )
-    layer = _mapping(
+    layer = mapping(
         "A layer.",
         {
-            "number": _number("Its number in the production file."),
-            "name": _text("Its name."),
-            "type": _text("Its type."),
-            "Resources": _each("Its resources.", resource),
+            "number": number("Its number in the production file."),
+            "name": text("Its name."),
+            "type": text("Its type."),
+            "Resources": each("Its resources.", resource),
         },
         ("number",),
     )
-    return _mapping("Where physical machines are.", {"ComputationalLayers": _each("The layers.", layer)})
+    return mapping("Where physical machines are.", {"ComputationalLayers": each("The layers.", layer)})
 
 
 def _constraints() -> Schema:
-    local = _mapping(
+    local = mapping(
         "How long a component may take.",
-        {"component_name": _text("The component."), "threshold": _number("The longest time.", "seconds")},
+        {"component_name": text("The component."), "threshold": number("The longest time.", "seconds")},
         ("component_name", "threshold"),
     )
-    way = _mapping(
+    way = mapping(
         "How long a way through the application may take.",
         {
-            "path_components": _list("The components of the way, in order."),
-            "threshold": _number("The longest time.", "seconds"),
+            "path_components": listing("The components of the way, in order."),
+            "threshold": number("The longest time.", "seconds"),
         },
         ("path_components", "threshold"),
         {"components_path": "path_components"},
     )
     return {
-        "local_constraints": _each("Limits of components.", local),
-        "global_constraints": _each("Limits of ways.", way),
+        "local_constraints": each("Limits of components.", local),
+        "global_constraints": each("Limits of ways.", way),
         "throughput_component": {"description": "Demands on throughput."},
     }
 
 
 def _qos() -> Schema:
-    more = {"name": _text("The application's name."), "throughput_constraints": {"description": "The same."}}
+    more = {"name": text("The application's name."), "throughput_constraints": {"description": "The same."}}
     return _system("Limits on time.", _constraints() | more)
 
 
 def _multi_cluster_qos() -> Schema:
-    layer = _mapping("An execution layer.", _constraints() | {"components": {"description": "Its components."}})
-    deployment = _mapping("A deployment.", {"ExecutionLayers": _each("By the layer's number.", layer)})
+    layer = mapping("An execution layer.", _constraints() | {"components": {"description": "Its components."}})
+    deployment = mapping("A deployment.", {"ExecutionLayers": each("By the layer's number.", layer)})
     return _system(
         "Limits on time, for each layer of each deployment.",
-        {"name": _text("The application's name."), "Deployments": _each("The deployments.", deployment)},
+        {"name": text("The application's name."), "Deployments": each("The deployments.", deployment)},
     )
 
 
@@ -340,40 +302,40 @@ def _annotations() -> Schema:
         return {"anyOf": [inner, {"type": ["string", "number", "boolean", "null", "array"]}]}
 
     arguments: dict[str, Schema] = {
-        "component_name": {"name": _text("The component.")},
+        "component_name": {"name": text("The component.")},
         "exec_time": {
-            "local_time_thr": _number("The component alone.", "seconds"),
-            "global_time_thr": _number("With those before it.", "seconds"),
-            "prev_components": _list("The components before it."),
+            "local_time_thr": number("The component alone.", "seconds"),
+            "global_time_thr": number("With those before it.", "seconds"),
+            "prev_components": listing("The components before it."),
         },
-        "expected_throughput": {"rate": _number("How much it must take.", "requests a second")},
-        "partitionable_model": {"onnx_file": _text("The model."), "num_partitions": _number("Into how many.")},
+        "expected_throughput": {"rate": number("How much it must take.", "requests a second")},
+        "partitionable_model": {"onnx_file": text("The model."), "num_partitions": number("Into how many.")},
         "early_exits_model": {
-            "onnx_file": _text("The model."),
-            "condition_function": _text("What decides."),
-            "transition_probabilities": _list("From 0 to 1."),
+            "onnx_file": text("The model."),
+            "condition_function": text("What decides."),
+            "transition_probabilities": listing("From 0 to 1."),
         },
         "model_performance": {
-            "metric": _text("What is measured."),
-            "metric_thr": _number("The least."),
+            "metric": text("What is measured."),
+            "metric_thr": number("The least."),
             "filtered_class": {"description": "The class that counts."},
         },
         "device_constraints": {
-            "ram": _number("Memory; above 128 it is taken for MB.", "GB"),
-            "vram": _number("Graphics memory; above 0 it needs a GPU.", "GB"),
+            "ram": number("Memory; above 128 it is taken for MB.", "GB"),
+            "vram": number("Graphics memory; above 0 it needs a GPU.", "GB"),
             "use_gpu_for": {"description": "What the GPU is for."},
         },
         "detect_metric_drift": {
-            "metric": _text("What is watched."),
-            "field": _text("Its field."),
-            "statistical_test": _text("Which test."),
-            "test_threshold": _number("When it is drift."),
-            "detection_interval": _text("How often."),
-            "monitoring_period": _text("Over how long."),
-            "data_collection_period": _text("Since when."),
+            "metric": text("What is watched."),
+            "field": text("Its field."),
+            "statistical_test": text("Which test."),
+            "test_threshold": number("When it is drift."),
+            "detection_interval": text("How often."),
+            "monitoring_period": text("Over how long."),
+            "data_collection_period": text("Since when."),
         },
         "security": {
-            name: _flag("Whether it is asked for.")
+            name: flag("Whether it is asked for.")
             for name in (
                 "trustedExecution",
                 "networkShield",
@@ -384,8 +346,8 @@ def _annotations() -> Schema:
             )
         },
     }
-    known = {name: bare(_mapping(f"Arguments of {name}.", inner)) for name, inner in arguments.items()}
-    one = _mapping("What the code of a component is annotated with.", known | {"annotation": {}})
+    known = {name: bare(mapping(f"Arguments of {name}.", inner)) for name, inner in arguments.items()}
+    one = mapping("What the code of a component is annotated with.", known | {"annotation": {}})
     listed = {"type": "array", "items": {"type": "object"}}
     return {
         "type": ["object", "null"],
@@ -395,8 +357,8 @@ def _annotations() -> Schema:
 
 
 def _alternatives() -> Schema:
-    metric = _mapping("What it was ranked by.", {"name": _text("What."), "value": _number("How much.")})
-    one = _mapping(
+    metric = mapping("What it was ranked by.", {"name": text("What."), "value": number("How much.")})
+    one = mapping(
         "An alternative; a key that begins with 'alternative' names it.",
         {"dependency": _edges(), "metric": metric},
         ("dependency",),
@@ -405,13 +367,13 @@ def _alternatives() -> Schema:
     listed = {"type": ["array", "null"], "items": one, "description": "Best first."}
     return _system(
         "Other ways through the application.",
-        {"name": _text("The application's name."), "alternative_dependencies": listed},
+        {"name": text("The application's name."), "alternative_dependencies": listed},
     )
 
 
 def _containers() -> Schema:
-    one = _mapping("A component.", {"docker_images": _list("Its images, of all architectures.")})
-    return _mapping("Images that were built.", {"components": _each("The components.", one)})
+    one = mapping("A component.", {"docker_images": listing("Its images, of all architectures.")})
+    return mapping("Images that were built.", {"components": each("The components.", one)})
 
 
 def _env() -> Schema:
