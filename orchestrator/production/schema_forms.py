@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeAlias
 
 Schema: TypeAlias = dict[str, Any]
@@ -59,3 +60,34 @@ def each(description: str, inner: Schema) -> Schema:
     """A mapping whose keys are free; a list is read too, with a warning."""
     wrapped = {"type": ["array", "null"], "items": {"type": ["object", "null"]}, "deprecated": True}
     return {"description": description, "anyOf": [{"type": ["object", "null"], "additionalProperties": inner}, wrapped]}
+
+
+def with_definitions(schema: Schema) -> Schema:
+    """The schema with every mapping inside it as a definition, written once wherever it is used.
+
+    Args:
+        schema: Its parts may be used in several places; nothing in it contains itself.
+    """
+    definitions: dict[str, Schema] = {}
+    made: dict[int, Any] = {}
+
+    def share(part: Any) -> Any:
+        if isinstance(part, list):
+            return [share(inner) for inner in part]
+        if not isinstance(part, dict):
+            return part
+        if id(part) not in made:
+            inner = {key: share(value) for key, value in part.items()}
+            made[id(part)] = _reference(inner, definitions) if "properties" in inner else inner
+        return made[id(part)]
+
+    root = {key: share(value) for key, value in schema.items()}
+    return root | ({"$defs": definitions} if definitions else {})
+
+
+def _reference(part: Schema, definitions: dict[str, Schema]) -> Schema:
+    base = re.sub(r"[^a-z]+", "-", str(part.get("description", "part")).lower()).strip("-")
+    name, number = base, 2
+    while definitions.setdefault(name, part) != part:
+        name, number = f"{base}-{number}", number + 1
+    return {"$ref": f"#/$defs/{name}"}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from orchestrator.production.model import LayerType
-from orchestrator.production.schema_forms import Schema, each, flag, listing, mapping, number, text
+from orchestrator.production.schema_forms import Schema, each, flag, listing, mapping, number, text, with_definitions
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -183,9 +183,7 @@ def _production() -> Schema:
     system = mapping("The application.", inner, variants=variants)
     top = {other: {"deprecated": True, "description": "Put this under System."} for other in inner}
     known = {"System": system, **top}
-    return mapping("Which component runs on which resource of which layer.", known, variants={"system": "System"}) | {
-        "patternProperties": {"^system$": system | {"deprecated": True}}
-    }
+    return mapping("Which component runs on which resource of which layer.", known, variants={"system": "System"})
 
 
 def _edges() -> Schema:
@@ -410,4 +408,7 @@ def render_schema(name: str) -> str:
         KeyError: If there is none of that name.
     """
     title, build = _SCHEMAS[name]
-    return json.dumps({"$schema": DIALECT, "title": title, **build()}, indent=2, ensure_ascii=False) + "\n"
+    return (
+        json.dumps({"$schema": DIALECT, "title": title, **with_definitions(build())}, indent=2, ensure_ascii=False)
+        + "\n"
+    )
