@@ -10,9 +10,15 @@ from orchestrator.topology.located import Mapping, Scalar, Sequence, load_docume
 from orchestrator.topology.reading import Findings, Section, kind_of
 
 
-def open_mapping(path: Path, findings: Findings) -> Section | None:
-    """What a file holds at its top; ``None`` if it holds no mapping, which was reported then."""
-    document = load_document(path)
+def open_mapping(path: Path, findings: Findings, secret: bool = False) -> Section | None:
+    """What a file holds at its top; ``None`` if it holds no mapping, which was reported then.
+
+    Args:
+        path: The file.
+        findings: Where reports go.
+        secret: Whether the file holds secrets, so that none of its lines may be shown.
+    """
+    document = load_document(path, secret=secret)
     findings.extend(document.diagnostics)
     if document.root is None:
         return None
@@ -122,7 +128,7 @@ def read_partitions(path: Path, findings: Findings) -> dict[str, tuple[str, ...]
 
 def read_physical_nodes(path: Path, findings: Findings) -> tuple[PhysicalResource, ...]:
     """Where physical machines are. Keys and passwords in the file are looked over and not kept."""
-    top = open_mapping(path, findings)
+    top = open_mapping(path, findings, secret=True)
     if top is None:
         return ()
     found: list[PhysicalResource] = []

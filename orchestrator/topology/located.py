@@ -48,7 +48,10 @@ def without_secrets(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A text with a name: ``file`` as the person gave it, ``lines`` without their ends and as they may be shown."""
+    """A text with a name: ``file`` as the person gave it, ``lines`` without their ends and as they may be shown.
+
+    There are no lines of a file that holds secrets.
+    """
 
     file: str
     lines: tuple[str, ...]
@@ -156,12 +159,13 @@ def plain_value(node: Node) -> Value:
     return {key: plain_value(item) for key, item in node.entries.items()}
 
 
-def load_document(path: Path, shown: str = "") -> Document:
+def load_document(path: Path, shown: str = "", secret: bool = False) -> Document:
     """Read and parse a YAML file.
 
     Args:
         path: The file.
         shown: Its name in messages; the path itself if not given.
+        secret: Whether the file holds secrets, so that none of its lines may be shown.
     """
     name = shown or str(path)
     try:
@@ -175,26 +179,30 @@ def load_document(path: Path, shown: str = "") -> Document:
         content = path.read_bytes()
     except (OSError, ValueError) as problem:
         return _refused(name, "The file cannot be read.", f"{problem}.")
-    return parse_bytes(content, name)
+    return parse_bytes(content, name, secret)
 
 
-def parse_bytes(content: bytes, file: str) -> Document:
+def parse_bytes(content: bytes, file: str, secret: bool = False) -> Document:
     """Parse the bytes of a YAML file, which must be UTF-8."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         before = content[: problem.start].decode("utf-8", "replace")
-        source = Source(file, tuple(_LINE_ENDS.split(without_secrets(content.decode("utf-8", "replace")))))
+        source = _source(content.decode("utf-8", "replace"), file, secret)
         lines = _LINE_ENDS.split(before)
         detail = f"Byte {problem.start} ({content[problem.start]:#04x}) is no UTF-8. Save the file as UTF-8."
         finding = error("The file is not UTF-8.", detail, location=source.at(len(lines) - 1, len(lines[-1])))
         return Document(file, "", None, (finding,))
-    return parse_document(text, file)
+    return parse_document(text, file, secret)
 
 
-def parse_document(text: str, file: str) -> Document:
+def _source(text: str, file: str, secret: bool) -> Source:
+    return Source(file, () if secret else tuple(_LINE_ENDS.split(without_secrets(text))))
+
+
+def parse_document(text: str, file: str, secret: bool = False) -> Document:
     """Parse YAML text; never raises for what the text holds."""
-    source = Source(file, tuple(_LINE_ENDS.split(without_secrets(text))))
+    source = _source(text, file, secret)
     bad = _UNPRINTABLE.search(text)
     if bad:
         lines = _LINE_ENDS.split(text[: bad.start()])

@@ -57,7 +57,8 @@ def kind_of(node: Node) -> str:
     if value is None:
         return "nothing"
     kinds = {bool: "a boolean", int: "a number", float: "a number", str: "a text"}
-    return f"{kinds[type(value)]} ({node.text[:60]!r})"
+    shown = f" ({node.text[:60]!r})" if node.source.lines else ""  # nothing of a file that holds secrets
+    return kinds[type(value)] + shown
 
 
 class Section:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.main import main
 from orchestrator.production.candidates import read_candidates
 from orchestrator.production.layout import ReadOptions
 from orchestrator.production.load import Loaded, load_production
@@ -264,3 +265,33 @@ def test_a_mistake_in_accounts_shows_no_secret(tmp_path: Path, text: str, summar
     read_accounts(written(tmp_path, "\n" + text, "auth.dat"), findings)
     assert summaries(findings) == [("error", summary, 2)]
     assert "hidden-word" not in repr(findings.all())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fe_node: hidden-word",
+        "minio: hidden-word",
+        "wns: [hidden-word]",
+        "minio: {endpoint: x, secret_key: [hidden-word, }",
+        "fe_node: {private_ip: 192.0.2.1, ssh_key: hidden-word, ssh_port: hidden-word}",
+        "fe_node:\n          ssh_key: |\n            aaa\n       hidden-word",
+        "name: b\n        name: hidden-word",
+    ],
+)
+def test_a_mistake_in_physical_nodes_shows_no_secret(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    nodes = f"""\
+ComputationalLayers:
+  computationalLayer1:
+    number: 1
+    Resources:
+      resource1:
+        name: VM
+        {text}
+"""
+    read(tmp_path, TEXT, physical_nodes=nodes)
+    for form in ("human", "json", "github", "gitlab"):
+        main(["validate", str(tmp_path / "production.yaml"), "--format", form])
+        assert "hidden-word" not in "".join(capsys.readouterr())
