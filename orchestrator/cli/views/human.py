@@ -41,11 +41,8 @@ _ABSENT = re.compile(r"\bno '([^']*)'")
 MOST_REPETITIONS = 10
 """How many places are named where the same is found again."""
 
-
 MOST_FINDINGS = 200
 """More than these are counted, not shown, warnings before errors."""
-
-_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def render_diagnostics(diagnostics: Iterable[Diagnostic]) -> str:
@@ -70,8 +67,10 @@ def render_diagnostics(diagnostics: Iterable[Diagnostic]) -> str:
 
 
 def _printable(text: str) -> str:
-    """The text with what would steer a terminal, or turn the direction of writing, written out."""
-    return _STEERING.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+    """The text with what would steer a terminal, or turn the direction of writing, written as an escape."""
+    return "".join(
+        c if c in "\n\u00a0" or c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
 
 
 def _kind(found: Diagnostic) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.cli.views import human
-from orchestrator.diagnostics import Diagnostic, Location, error, warning
+from orchestrator.diagnostics import Diagnostic, Location, error, in_order, warning
 from orchestrator.errors import DeployError
 from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance
@@ -127,3 +127,27 @@ def test_an_error_says_what_where_and_what_to_do() -> None:
     error_shown = DeployError("It broke.", detail="Here.", resolution="Mend it.")
     shown = human.render_error(error_shown, Path("runs/1/debug.log"))
     assert shown.splitlines() == ["Error: It broke.", "  Here.", "→ Mend it.", "  Log: runs/1/debug.log"]
+
+
+def test_nothing_of_a_file_steers_the_terminal() -> None:
+    hostile = "a\x1b[31mb\x07\x9b2J\u202ec"
+    found = error("Wrong.", f"It is {hostile}\nand more.", location=Location("f.yaml", 1, 1, f"name: {hostile}"))
+    shown = human.render_diagnostics([found])
+    assert "\\x1b[31mb\\x07\\x9b2J\\u202ec" in shown
+    assert all(c.isprintable() or c == "\n" for c in shown)
+
+
+def test_very_many_findings_are_counted_and_errors_kept() -> None:
+    warnings = [warning("Odd.", f"{n}", location=Location("f.yaml", n, 1, f"k{n}: 1")) for n in range(1, 1000)]
+    shown = human.render_diagnostics([*warnings, error("Wrong.", location=Location("f.yaml", 2000, 1, "z: 1"))])
+    assert "f.yaml:2000:1: error: Wrong." in shown
+    assert shown.count(": warning: ") == human.MOST_FINDINGS - 1
+    assert shown.endswith("… and 800 more. `deploy validate --format json` has all of them.")
+
+
+def test_findings_come_once_by_file_and_place() -> None:
+    def at(file: str, row: int, column: int = 1) -> Diagnostic:
+        return warning("Odd.", location=Location(file, row, column))
+
+    mixed = [at("b", 2), at("a", 9), at("b", 1, 5), at("b", 1, 2), at("b", 2), error("No place.")]
+    assert [str(d.location) for d in in_order(mixed)] == ["b:1:2", "b:1:5", "b:2:1", "a:9:1", "None"]
