@@ -23,6 +23,9 @@ MAX_VALUES = 500_000
 """More values than this, with every alias written out, are refused."""
 
 _MAX_SHOWN = 400
+_MAX_BITS = 4096
+"""A larger whole number is no number here: Python refuses to write one of more than 4300 digits."""
+
 _LINE_ENDS = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _UNPRINTABLE = re.compile(
     "[^\x09\x0a\x0d\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]",
@@ -146,6 +149,8 @@ def _typed(text: str, tag: str) -> bool | int | float | str | None:
     try:
         value = _CONSTRUCTOR.construct_object(yaml.ScalarNode(_STANDARD_TAG + tag, text))
     except (ValueError, KeyError, OverflowError):
+        return text
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
         return text
     return value if value is None or isinstance(value, (bool, int, float)) else text
 

@@ -75,6 +75,8 @@ def _scalar(value: Any) -> str:
 
 
 def _number(value: float) -> str:
+    if isinstance(value, int):
+        return str(value)  # one with hundreds of digits is no float
     if not math.isfinite(value):
         return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
     mantissa, mark, exponent = repr(value).partition("e")

@@ -53,3 +53,7 @@ def test_keys_are_sorted_and_nothing_is_an_alias() -> None:
 
 def test_several_documents() -> None:
     assert list(yaml.safe_load_all(render_documents([{"a": 1}, {"b": 2}]))) == [{"a": 1}, {"b": 2}]
+
+
+def test_a_number_that_is_no_float_is_written() -> None:
+    assert render_yaml({"count": 10**400}) == f"count: {10**400}\n"
