@@ -21,6 +21,8 @@ RUNS_IMAGE = "continuum.relationships.RunsImage"
 
 _OSCAR_SERVICE = "continuum.nodes.OscarService"
 _CLOUD_FUNCTION = "continuum.nodes.CloudFunction"
+_MAX_VARIABLE = 255
+"""Longer names of variables are of no use, and beyond 1024 characters the template could not be read again."""
 
 
 class ServiceCompiler:
@@ -136,7 +138,10 @@ class ServiceCompiler:
         self.findings.extend(d for d in document.diagnostics if d.summary != "The file is empty.")
         if isinstance(document.root, MappingNode):
             for key, node in document.root.entries.items():
-                if isinstance(node, Scalar):
+                if len(key) > _MAX_VARIABLE:
+                    detail = f"A variable's name has at most {_MAX_VARIABLE} characters; this has {len(key)}."
+                    self.findings.error("A name is too long.", detail, document.root.keys[key].location)
+                elif isinstance(node, Scalar):
                     environment[key] = "" if node.is_null else node.text
                 else:
                     detail = f"An environment variable is a text; {key} is {kind_of(node)}."
