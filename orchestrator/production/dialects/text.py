@@ -17,6 +17,9 @@ from orchestrator.topology.located import implicit_tag
 _PLAIN = re.compile(r"[A-Za-z/_](?:[A-Za-z0-9 _./()@+-]|:(?=[^ ]))*")
 _UNSAFE = re.compile("[^ -~\xa1-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
+_MAX_KEY = 1000
+"""A longer key must be marked as one: readers look no further than 1024 characters for its colon."""
+
 
 def render_yaml(value: Any) -> str:
     """A document as YAML text; it is made of mappings with text keys, sequences and plain values."""
@@ -32,7 +35,12 @@ def _block(value: Any) -> Iterator[str]:
     """Lines of a value that stands on lines of its own."""
     if isinstance(value, Mapping) and value:
         for key in sorted(value):
-            yield from _entry(f"{_scalar(key)}:", value[key])
+            head = _scalar(key)
+            if len(head) <= _MAX_KEY:
+                yield from _entry(f"{head}:", value[key])
+            else:
+                yield f"? {head}"
+                yield from _entry(":", value[key])
     elif _is_sequence(value) and value:
         for item in value:
             lines = _block(item)

@@ -57,3 +57,8 @@ def test_several_documents() -> None:
 
 def test_a_number_that_is_no_float_is_written() -> None:
     assert render_yaml({"count": 10**400}) == f"count: {10**400}\n"
+
+
+def test_a_long_key_reads_back() -> None:
+    value = {"k" * 1100: {"a": [1]}, "l" * 1100: [1, {"b": 2}], "m" * 1100: 3, "n" * 3: 4}
+    assert yaml.safe_load(render_yaml(value)) == value
