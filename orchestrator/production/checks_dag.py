@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 
@@ -11,7 +10,7 @@ from orchestrator.production.dag_order import find_cycle, predecessors, successo
 from orchestrator.production.model import Edge, Production, QosConstraint
 from orchestrator.production.naming import partition_of
 from orchestrator.production.ways import DeployedNames, annotated_constraints, annotations_by_component, first_gap
-from orchestrator.topology.reading import Findings, did_you_mean
+from orchestrator.topology.reading import Findings, did_you_mean, nearest
 
 MOST_CYCLES = 10
 """How many circles are reported at once."""
@@ -57,10 +56,8 @@ def check_components(model: Production, findings: Findings) -> None:
 
 def _resembling(name: str, known: Iterable[str]) -> str:
     """A known name that is nearly the same; not one that differs in numbers and signs alone, as segments do."""
-    bare = _SIGNS.sub("", name.casefold())
-    candidates = {other.casefold(): other for other in known if _SIGNS.sub("", other.casefold()) != bare}
-    near = difflib.get_close_matches(name.casefold(), candidates, n=1, cutoff=0.8)
-    return candidates[near[0]] if near else ""
+    near = nearest(name, known, cutoff=0.8)
+    return near if near and _SIGNS.sub("", near.casefold()) != _SIGNS.sub("", name.casefold()) else ""
 
 
 def check_cycles(model: Production, findings: Findings) -> None:

@@ -43,7 +43,8 @@ class _Names:
     ) -> None:
         self._findings = findings
         self._unusable = unusable
-        self._written = {*dag.components, *(edge.source for edge in dag.edges), *(edge.target for edge in dag.edges)}
+        written = {*dag.components, *(edge.source for edge in dag.edges), *(edge.target for edge in dag.edges)}
+        self._written = {sanitise(name) for name in written}
         self._components = components
         self._alternatives = dag.alternatives
         self._known = {sanitise(name): name for name in components}
@@ -73,9 +74,8 @@ class _Names:
             detail = f"{written!r} was taken for {wild!r}: X stands for any partition."
             self._findings.warning("A name is written differently.", detail, place)
             return (wild,)
-        named = {sanitise(name) for name in self._written}
         segments = self._segments.get(folded, [])
-        if segments and not any(sanitise(name) in named for name in segments):
+        if segments and not any(sanitise(name) in self._written for name in segments):
             ordered = tuple(sorted(segments, key=segment_order))
             detail = f"{written!r} is deployed as its segments; they were taken in the order {' → '.join(ordered)}."
             self._findings.warning("A component is split.", detail, place)

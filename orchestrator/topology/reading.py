@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 
 from orchestrator.diagnostics import Diagnostic, Location, error, note, warning
@@ -37,14 +38,45 @@ class Findings:
         return tuple(self._found)
 
 
+_MOST_COMPARED = 60
+_MOST_NAMED = 20
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The known word that resembles a word most, capitals aside; empty if none does.
+
+    Of very many words only those beside it in the alphabet, read forwards and backwards, are compared, so that many
+    wrong words take no long time.
+
+    Args:
+        word: What is written.
+        known: What there is.
+        cutoff: From 0 (anything) to 1 (the same), as ``difflib`` counts.
+    """
+    folded = {name.casefold(): name for name in known}
+    candidates: Iterable[str] = folded
+    if len(folded) > _MOST_COMPARED:
+        written = word.casefold()
+        backwards = _beside(written[::-1], sorted(name[::-1] for name in folded))
+        candidates = {*_beside(written, sorted(folded)), *(name[::-1] for name in backwards)}
+    near = difflib.get_close_matches(word.casefold(), sorted(candidates), n=1, cutoff=cutoff)
+    return folded[near[0]] if near else ""
+
+
+def _beside(word: str, order: list[str]) -> list[str]:
+    place = bisect_left(order, word)
+    return order[max(0, place - _MOST_COMPARED // 2) : place + _MOST_COMPARED // 2]
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A sentence that names the nearest known word, or all of them if none is near; begins with a blank."""
+    """A sentence that names the nearest known word, or what there is if none is near; begins with a blank."""
     names = sorted(set(known))
-    folded = {name.casefold(): name for name in names}
-    near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
+    near = nearest(word, names)
     if near:
-        return f" Did you mean {folded[near[0]]!r}?"
-    return f" There is: {', '.join(names)}." if names else ""
+        return f" Did you mean {near!r}?"
+    shown = ", ".join(names[:_MOST_NAMED])
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f" There is: {shown}{more}." if names else ""
 
 
 def kind_of(node: Node) -> str:

@@ -19,6 +19,7 @@ from orchestrator.topology.located import (
     parse_document,
     plain_value,
 )
+from orchestrator.topology.reading import did_you_mean, nearest
 
 MERGED = "a: &x {p: 1, q: [2, 3]}\nb:\n  <<: *x\n  p: 9\n"
 
@@ -174,3 +175,10 @@ def test_a_line_is_shown_without_its_secrets(line: str, shown: str) -> None:
     document = parse_document(f"other: 1\n{line}\nlast: 1\nlast: 2\n", "f.yaml")
     assert isinstance(document.root, Mapping)
     assert [node.location.text for node in document.root.keys.values()] == ["other: 1", shown, "last: 1"]
+
+
+def test_very_many_words_are_not_all_compared_nor_named() -> None:
+    names = [f"component{number:04}" for number in range(5000)]
+    assert nearest("componnet0042", names) == "component0042"
+    assert did_you_mean("zebra", names).endswith("component0019 and 4980 more.")
+    assert did_you_mean("zebra", ["b", "a"]) == " There is: a, b."
