@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.production.model import NetworkDomain, Production
-from orchestrator.production.naming import sanitise
+from orchestrator.production.naming import MAX_RESOURCE, sanitise, shorten
 from orchestrator.production.placement import resource_nodes
 from orchestrator.topology.model import Group, NodeTemplate, Value
 
@@ -21,7 +21,7 @@ def build_groups(model: Production, nodes: Mapping[str, NodeTemplate]) -> dict[s
             if (name := resource_nodes(layer, resource)[0]) in nodes
         )
         if grounds:
-            name = f"domain-{sanitise(domain.key)}"
+            name = f"domain-{shorten(sanitise(domain.key), MAX_RESOURCE)}"
             groups[name] = Group(name, "continuum.groups.NetworkDomain", grounds, _domain_properties(domain))
     services: dict[int, list[str]] = {}
     for component in model.components.values():

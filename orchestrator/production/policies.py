@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from orchestrator.production.model import Annotations, DriftDetection, Production, Resource, SecurityNeeds
-from orchestrator.production.naming import resource_node, sanitise
+from orchestrator.production.naming import MAX_RESOURCE, resource_node, sanitise, shorten
 from orchestrator.production.placement import is_cloud_functions, place_components, platform_node
 from orchestrator.production.ways import DeployedNames, annotated_constraints, annotations_by_component
 from orchestrator.topology.model import NodeTemplate, Policy, Value
@@ -83,10 +83,11 @@ def _quality(model: Production) -> Iterable[Policy]:
         is_way = constraint.is_global or len(way) > 1
         properties: dict[str, Value] = {"path": list(way)} if is_way else {}
         properties["threshold"] = float(constraint.threshold)
-        name = base = f"qos-{sanitise(constraint.key)}"
+        key = shorten(sanitise(constraint.key), MAX_RESOURCE)
+        name = base = f"qos-{key}"
         if constraint.layer is not None:
             properties["execution_layer"] = constraint.layer
-            name = base = f"qos-layer{constraint.layer}-{sanitise(constraint.key)}"
+            name = base = f"qos-layer{constraint.layer}-{key}"
         number = 2
         while name in taken:
             name, number = f"{base}-{number}", number + 1

@@ -10,32 +10,51 @@ from orchestrator.diagnostics import Diagnostic, Location, error, note, warning
 from orchestrator.topology.located import Mapping, Node, Scalar, Sequence, plain_value
 from orchestrator.topology.model import Value
 
+MOST_FINDINGS = 20_000
+"""More findings than this about one input are counted, not kept."""
+
 
 class Findings:
-    """Collects diagnostics in the order they are found."""
+    """Collects diagnostics in the order they are found; of very many, the rest is counted in a last one."""
 
     def __init__(self) -> None:
         self._found: list[Diagnostic] = []
+        self._left_out: list[Diagnostic] = []
+        self._number_left_out = 0
 
     def error(self, summary: str, detail: str, place: Location | None, address: str = "") -> None:
         """Record an error."""
-        self._found.append(error(summary, detail, address=address, location=place))
+        self._add(error(summary, detail, address=address, location=place))
 
     def warning(self, summary: str, detail: str, place: Location | None, address: str = "") -> None:
         """Record a warning."""
-        self._found.append(warning(summary, detail, address=address, location=place))
+        self._add(warning(summary, detail, address=address, location=place))
 
     def note(self, summary: str, detail: str, place: Location | None, address: str = "") -> None:
         """Record what was assumed or chosen where the input leaves it open."""
-        self._found.append(note(summary, detail, address=address, location=place))
+        self._add(note(summary, detail, address=address, location=place))
 
     def extend(self, diagnostics: Iterable[Diagnostic]) -> None:
         """Record what somebody else found."""
-        self._found.extend(diagnostics)
+        for found in diagnostics:
+            self._add(found)
+
+    def _add(self, found: Diagnostic) -> None:
+        if len(self._found) < MOST_FINDINGS:
+            self._found.append(found)
+            return
+        self._number_left_out += 1
+        if not self._left_out or (found.is_error and not self._left_out[0].is_error):
+            self._left_out = [found]
 
     def all(self) -> tuple[Diagnostic, ...]:
-        """Everything found so far."""
-        return tuple(self._found)
+        """Everything found so far; what was left out counts as bad as its worst."""
+        if not self._left_out:
+            return tuple(self._found)
+        worst = self._left_out[0]
+        detail = f"{self._number_left_out} more were left out. One of them: {worst.summary} {worst.detail}"
+        make = error if worst.is_error else warning
+        return (*self._found, make("There are too many findings.", detail, location=worst.location))
 
 
 _MOST_COMPARED = 60
