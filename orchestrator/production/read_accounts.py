@@ -11,6 +11,10 @@ from orchestrator.topology.located import MAX_BYTES
 from orchestrator.topology.reading import Findings
 
 _PART = re.compile(r"""\s*([A-Za-z_][A-Za-z0-9_]*)\s*=\s*("[^"]*"|'[^']*'|file\([^)]*\)|[^;]*)\s*(?:;|$)""")
+_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
+_ID = re.compile(r"[^=\"']{0,200}")
+_HOST = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?[A-Za-z0-9.:\[\]/_~%-]*")
+"""What the values that are kept may be: another value is one that a forgotten ``;`` has joined with a secret."""
 
 
 def read_accounts(path: Path, findings: Findings) -> tuple[Account, ...]:
@@ -50,8 +54,22 @@ def _account(line: str, place: Location, findings: Findings) -> Account | None:
             return None
         values.setdefault(part[1].casefold(), part[2].strip().strip("\"'"))
         position = part.end()
+    host = _without_secrets(values.get("host", ""))
+    kept = ((values.get("id", ""), _ID), (values.get("type") or "none", _TYPE), (host, _HOST))
+    if not all(pattern.fullmatch(value) for value, pattern in kept):
+        detail = "Its id, type or host holds what none can; is a ';' missing? It is not shown, as it may hold secrets."
+        findings.error("An account is not understood.", detail, place)
+        return None
     if not values.get("type"):
         detail = "A line must say the type of the service: InfrastructureManager, OpenStack, EC2, OSCAR, Lambda, …"
         findings.error("An account has no type.", detail, place)
         return None
-    return Account(values.get("id", ""), values["type"], values.get("host", ""), place)
+    return Account(values.get("id", ""), values["type"], host, place)
+
+
+def _without_secrets(host: str) -> str:
+    """The address without a user, a password, a query or a fragment."""
+    plain = re.split(r"[?#]", host, maxsplit=1)[0]
+    head, separator, rest = plain.rpartition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{head}{separator}{authority.rpartition('@')[2]}{slash}{path}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +16,8 @@ MAX_GIGABYTES = 128
 """A larger number in ``device_constraints`` is taken for MB: GB are documented, and files in use hold 1024 or 2048."""
 
 _MEANINGLESS = ("annotation", "component_name")
+_INNER_FOLDER = re.compile(r"src|base|partition[0-9X]+[-_]\d+")
+"""Folders below that of a component, in ``aisprint/designs/<component>/base`` and the like."""
 
 
 def read_annotations(path: Path, components: Collection[str], findings: Findings) -> dict[str, Annotations]:
@@ -51,19 +54,14 @@ def read_annotations(path: Path, components: Collection[str], findings: Findings
 
 
 def _entry(top: Section, key: str) -> Section | None:
-    """The annotations of one file, a list of them taken for a mapping."""
+    """The annotations of one file; a list of them is taken as one mapping."""
     node = top.take(key)
     if node is None:
         return None
     if isinstance(node, Mapping):
         return Section(node, key, top.findings)
     if isinstance(node, Sequence) and all(isinstance(item, Mapping) for item in node.items):
-        merged = Mapping(node.source, node.line, node.column)
-        for item in node.items:
-            if isinstance(item, Mapping):
-                merged.entries.update(item.entries)
-                merged.keys.update(item.keys)
-        return Section(merged, key, top.findings)
+        return Section(_merged(node), key, top.findings)
     top.wrong(key, "a mapping of annotations to their arguments")
     return None
 
@@ -79,13 +77,29 @@ def _component_name(section: Section, path: str) -> str:
         inner.finish()
         if name:
             return name
-    parts = PurePosixPath(path).parts
-    return parts[-2] if len(parts) > 1 else PurePosixPath(path).stem
+    file = PurePosixPath(path.replace("\\", "/"))
+    parts = file.parts[:-1] if file.suffix == ".py" else file.parts
+    return next((part for part in reversed(parts) if not _INNER_FOLDER.fullmatch(part)), file.stem)
 
 
 def _arguments(section: Section, name: str) -> Section | None:
     """The arguments of an annotation; ``None`` if it is not there or bare."""
-    return section.section(name) if isinstance(section.take(name), Mapping) else None
+    node = section.take(name)
+    if isinstance(node, Sequence) and all(isinstance(item, Mapping) for item in node.items):
+        return Section(_merged(node), f"{section.address}.{name}", section.findings)
+    if isinstance(node, Scalar) and node.is_null:
+        return None
+    return section.section(name)
+
+
+def _merged(items: Sequence) -> Mapping:
+    """A list of mappings as one."""
+    merged = Mapping(items.source, items.line, items.column)
+    for item in items.items:
+        if isinstance(item, Mapping):
+            merged.entries.update(item.entries)
+            merged.keys.update(item.keys)
+    return merged
 
 
 def _read(component: str, section: Section) -> Annotations:
@@ -136,7 +150,13 @@ def _partitions(section: Section | None) -> int:
     if section is None:
         return 0
     found = section.integer("num_partitions", 2)
-    return found if found is not None and found > 0 else 2
+    if found is not None and found < 1:
+        detail = f"{section.address}.num_partitions is {found}; it must be at least 1."
+        section.findings.error(
+            "A number is out of range.", detail, section.value_place("num_partitions"), section.address
+        )
+        return 0
+    return 2 if found is None else found
 
 
 def _probabilities(section: Section | None) -> tuple[float, ...]:

@@ -10,6 +10,8 @@ from orchestrator.production.naming import partition_of, sanitise
 from orchestrator.production.read_companions import open_mapping
 from orchestrator.topology.reading import Findings
 
+_SPELLINGS = {"amd64": "amd64|x86[-_]64", "arm64": "arm64|aarch64"}
+
 
 def read_containers(path: Path, findings: Findings) -> dict[str, tuple[str, ...]]:
     """Component to its images, of all its partitions and architectures."""
@@ -39,8 +41,10 @@ def images_of(component: str, containers: dict[str, tuple[str, ...]]) -> tuple[s
 
 
 def choose_image(images: Sequence[str], architecture: str) -> str:
-    """The image whose name or tag ends in the architecture, else the only one, else none."""
-    fitting = [image for image in images if re.search(rf"[-_.:]{re.escape(architecture)}(?=[-_.:@]|$)", image)]
+    """The image whose name or tag has the architecture, else the only one, else none."""
+    spellings = _SPELLINGS.get(architecture, re.escape(architecture))
+    pattern = re.compile(rf"[-_.:]({spellings})(?=[-_.:@]|$)", re.IGNORECASE)
+    fitting = [image for image in images if pattern.search(image.rpartition("/")[2])]
     if fitting:
         return fitting[0]
     return images[0] if len(images) == 1 else ""

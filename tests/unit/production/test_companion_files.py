@@ -65,6 +65,9 @@ def test_every_annotation_is_read(tmp_path: Path) -> None:
         ("/somewhere/src/FIRST/main.py: {exec_time: {local_time_thr: 1}}\n", "first"),
         ("x/main.py: {component_name: first, exec_time: {local_time_thr: 1}}\n", "first"),
         ("x/main.py: [{component_name: {name: first}}, {exec_time: {local_time_thr: 1}}]\n", "first"),
+        ("aisprint/designs/first/base/main.py: {exec_time: {local_time_thr: 1}}\n", "first"),
+        ("aisprint/designs/cut/partition1_1/src/main.py: {exec_time: {local_time_thr: 1}}\n", "cut"),
+        ("src\\first\\main.py: {exec_time: [{local_time_thr: 1}]}\n", "first"),
         ("src/cut/main.py: {annotation: , exec_time: {local_time_thr: 1}}\n", "cut"),
     ],
 )
@@ -82,6 +85,8 @@ def test_annotations_find_their_component(tmp_path: Path, text: str, component: 
         ("src/first/main.py:\n  device_constraints:\n    ram: -1\n", "error", "A number is out of range.", 3),
         ("src/first/main.py:\n  exec_time:\n    local_time_th: 1\n", "error", "A key is not known.", 3),
         ("src/first/main.py:\n  securty: {}\n", "error", "A key is not known.", 2),
+        ("src/first/main.py:\n  exec_time: 3\n", "error", "A value has the wrong type.", 2),
+        ("src/first/main.py:\n  partitionable_model: {num_partitions: -3}\n", "error", "A number is out of range.", 2),
         ("src/first/main.py: 3\n", "error", "A value has the wrong type.", 1),
         ("- a\n", "error", "A value has the wrong type.", 1),
         ("src/first/main.py:\n  early_exits_model: {transition_probabilities: [2]}\n", "error", "A probability is not understood.", 2),  # noqa: E501
@@ -182,6 +187,7 @@ def test_an_alternative_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 IMAGES = {
     "cut": ("r/cut_base_amd64:1", "r/cut_base_arm64:1", "r/cut_partition1_1_arm64:1", "r/cut_partition1_2_amd64:1"),
     "one": ("r/one:1",),
+    "many": ("amd64.example/many_aarch64:1", "amd64.example/many_X86_64:1"),
 }
 
 
@@ -193,6 +199,8 @@ IMAGES = {
         ("cut_partition1_1", "arm64", "r/cut_partition1_1_arm64:1"),
         ("cut-partition1-2", "amd64", "r/cut_partition1_2_amd64:1"),
         ("one", "arm64", "r/one:1"),
+        ("many", "arm64", "amd64.example/many_aarch64:1"),
+        ("many", "amd64", "amd64.example/many_X86_64:1"),
         ("gone", "arm64", ""),
     ],
 )
@@ -258,6 +266,9 @@ def test_accounts_are_known_without_their_secrets(tmp_path: Path) -> None:
         ("hidden-word\n", "An account is not understood."),
         ("id = a; hidden-word; type = EC2\n", "An account is not understood."),
         ("id = a; password = hidden-word\n", "An account has no type."),
+        ("id = a; type = OSCAR password = hidden-word\n", "An account is not understood."),
+        ("id = a; type = OSCAR; host = https://h password = hidden-word\n", "An account is not understood."),
+        ("id = a token = hidden-word; type = OSCAR\n", "An account is not understood."),
     ],
 )
 def test_a_mistake_in_accounts_shows_no_secret(tmp_path: Path, text: str, summary: str) -> None:
@@ -265,6 +276,12 @@ def test_a_mistake_in_accounts_shows_no_secret(tmp_path: Path, text: str, summar
     read_accounts(written(tmp_path, "\n" + text, "auth.dat"), findings)
     assert summaries(findings) == [("error", summary, 2)]
     assert "hidden-word" not in repr(findings.all())
+
+
+def test_an_address_is_kept_without_the_secrets_in_it(tmp_path: Path) -> None:
+    text = "type = OSCAR; host = https://user:hidden-word@h.example:8443/x?token=hidden-word#hidden-word\n"
+    (account,) = read_accounts(written(tmp_path, text, "auth.dat"), Findings())
+    assert account.host == "https://h.example:8443/x"
 
 
 @pytest.mark.parametrize(
