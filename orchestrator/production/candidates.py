@@ -9,10 +9,28 @@ from pathlib import Path
 from orchestrator.production.model import Component
 from orchestrator.production.naming import partition_of, sanitise
 from orchestrator.production.read_companions import open_mapping
-from orchestrator.topology.reading import Findings
+from orchestrator.topology.located import Scalar
+from orchestrator.topology.reading import Findings, Section
 
-_LAYERS = ("candidateExecutionLayers", "executionLayer")
-_RESOURCES = ("candidateExecutionResources", "selectedExecutionResource")
+_LAYERS = ("candidateExecutionLayers", "candidateExecutionLayer", "executionLayers", "executionLayer")
+_RESOURCES = (
+    "candidateExecutionResources",
+    "candidateExecutionResource",
+    "selectedExecutionResources",
+    "selectedExecutionResource",
+)
+_OTHER_SYSTEM_KEYS = ("name", "DeploymentName", "NetworkDomains", "NetworkDomain", "Resources", "Feasible", "toscas")
+_OTHER_CONTAINER_KEYS = (
+    "image",
+    "memorySize",
+    "computingUnits",
+    "trustedExecution",
+    "networkProtection",
+    "fileSystemProtection",
+    "GPURequirement",
+    "ExposeService",
+)
+"""What the design's files say besides; the production file decides on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +48,44 @@ def read_candidates(path: Path, findings: Findings) -> dict[str, Candidates]:
         return {}
     top.accept("System", "system")
     system = top.section("System") if top.has("System") else top
-    found: dict[str, Candidates] = {}
     if system is None:
-        return found
+        return {}
+    system.accept("Components", "Component", "components")
+    if system.need("Components", "the application's components") is None:
+        return {}
+    found: dict[str, Candidates] = {}
     for _, section in system.items("Components"):
+        section.accept("Containers", "Container", "containers")
         name = section.need_text("name", "the component's name")
-        layers = {item.text for key in _LAYERS for item in section.texts(key)}
-        resources = {
-            item.text.strip()
-            for _, container in section.items("Containers")
-            for key in _RESOURCES
-            for item in container.texts(key)
-        }
+        layers = frozenset(number for key in _LAYERS for item in section.texts(key) for number in _layer(section, item))
+        resources = frozenset(
+            resource for _, container in section.items("Containers") for resource in _resources(container)
+        )
+        section.finish(also=(*_LAYERS, "infid"))
         if name:
-            numbers = frozenset(int(text) for text in layers if text.isdecimal() and len(text) < 10)
-            found[name] = Candidates(numbers, frozenset(resources))
+            found[name] = Candidates(layers, resources)
+    system.finish(also=_OTHER_SYSTEM_KEYS)
+    if system is not top:
+        top.finish()
     return found
+
+
+def _layer(section: Section, item: Scalar) -> tuple[int, ...]:
+    """The layer's number; none after an error was reported."""
+    text = item.text.strip()
+    if item.is_null:
+        return ()
+    if text.isdecimal() and len(text) < 10:
+        return (int(text),)
+    detail = f"{section.address} names layer {text[:60]!r}; a layer is given by its number."
+    section.findings.error("A value has the wrong type.", detail, item.location, section.address)
+    return ()
+
+
+def _resources(container: Section) -> tuple[str, ...]:
+    names = tuple(item.text.strip() for key in _RESOURCES for item in container.texts(key) if not item.is_null)
+    container.finish(also=(*_RESOURCES, *_LAYERS, *_OTHER_CONTAINER_KEYS))
+    return names
 
 
 def check_candidates(

@@ -239,6 +239,26 @@ Components:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "severity", "summary", "line"),
+    [
+        ("Other: {}\n", "error", "A key is missing.", 1),
+        ("Components:\n  c:\n    name: a\n    candidateExecutionLayer5: [1]\n", "error", "A key is not known.", 4),
+        ("Components:\n  c:\n    name: a\n    candidateExecutionLayers: [x]\n", "error", "A value has the wrong type.", 4),
+        ("Components:\n  c:\n    name: a\n    Containers:\n      d: {Resourcez: [b]}\n", "warning", "A key is not known.", 5),
+        ("System:\n  Components: {}\nSystme: 3\n", "warning", "A key is not known.", 3),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_candidates_is_found(
+    tmp_path: Path, text: str, severity: str, summary: str, line: int
+) -> None:
+    findings = Findings()
+    read_candidates(written(tmp_path, text), findings)
+    assert [(f.severity, f.summary, f.location.line if f.location else 0) for f in findings.all()] == [
+        (severity, summary, line)
+    ]
+
+
 ACCOUNTS = """\
 # accounts
 id = one; type = OpenNebula; host = server:2633; username = user; password = "a;b=c"
