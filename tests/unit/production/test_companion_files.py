@@ -245,7 +245,7 @@ Components:
         ("Other: {}\n", "error", "A key is missing.", 1),
         ("Components:\n  c:\n    name: a\n    candidateExecutionLayer5: [1]\n", "error", "A key is not known.", 4),
         ("Components:\n  c:\n    name: a\n    candidateExecutionLayers: [x]\n", "error", "A value has the wrong type.", 4),  # noqa: E501
-        ("Components:\n  c:\n    name: a\n    Containers:\n      d: {Zone: [b]}\n", "warning", "A key is not known.", 5),
+        ("Components:\n  c:\n    name: a\n    Containers:\n      d: {Zone: b}\n", "warning", "A key is not known.", 5),
         ("System:\n  Components: {}\nSystme: 3\n", "warning", "A key is not known.", 3),
     ],
 )  # fmt: skip
