@@ -114,13 +114,13 @@ def _imports(names: tuple[str, ...], root: Path, place: Places) -> tuple[Diagnos
 
 
 def _check(topology: Topology, text: str, imports: tuple[str, ...], place: Places) -> tuple[Diagnostic, ...]:
-    """Our own checks; if they find nothing, tosca-parser's, whose good verdict is remembered."""
-    found = check_topology(topology, shipped_types(), place)
-    if found:
-        return found
+    """Our own checks; if they find nothing, tosca-parser's. A good verdict of both is remembered."""
     files = [data_path("tosca", "types", name) for name in imports]
     if is_known_good(text, files):
         return ()
+    found = check_topology(topology, shipped_types(), place)
+    if found:
+        return found
     from orchestrator.topology.second_opinion import ask_tosca_parser  # noqa: PLC0415 - takes longer than the rest
 
     found = ask_tosca_parser(text, {path.name: path.read_text(encoding="utf-8") for path in files}, place)

@@ -1,4 +1,4 @@
-"""Remembers which templates tosca-parser has accepted, since asking it takes longer than everything else together."""
+"""Remembers which templates our own checks and tosca-parser accepted, since that takes longer than everything else."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from orchestrator import topology
+
 
 def is_known_good(template: str, type_files: Sequence[Path]) -> bool:
-    """Whether this template with these types was accepted before, by the same version of tosca-parser."""
+    """Whether this template with these types was accepted before, by the same checks and version of tosca-parser."""
     try:
         return (_folder() / _key(template, type_files)).exists()
     except OSError:
@@ -33,7 +35,7 @@ def _folder() -> Path:
 
 def _key(template: str, type_files: Sequence[Path]) -> str:
     digest = hashlib.sha256(f"{_parser()}\n".encode())
-    for path in type_files:
+    for path in (*sorted(Path(topology.__file__).parent.glob("*.py")), *type_files):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     digest.update(template.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
