@@ -26,6 +26,16 @@ class ChangeProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeRetrying:
+    """An attempt at a change failed with ``error``; the next one, number ``attempt``, begins in ``seconds``."""
+
+    change: Change
+    error: DeployError
+    attempt: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class ChangeFinished:
     """A change is done; ``seconds`` it took."""
 
@@ -50,5 +60,5 @@ class ChangeSkipped:
     because: str
 
 
-Event: TypeAlias = "ChangeStarted | ChangeProgress | ChangeFinished | ChangeFailed | ChangeSkipped"
+Event: TypeAlias = "ChangeStarted | ChangeProgress | ChangeRetrying | ChangeFinished | ChangeFailed | ChangeSkipped"
 Hook: TypeAlias = Callable[[Event], None]

@@ -7,15 +7,14 @@ from pathlib import Path
 
 from orchestrator.cli.commands import options
 from orchestrator.cli.console import Console
-from orchestrator.cli.interrupt import interruptible
+from orchestrator.cli.running import approve, progress, working
 from orchestrator.cli.views import human, machine
-from orchestrator.cli.views.progress import ProgressLines
 from orchestrator.errors import InvalidInputError
 from orchestrator.manifest.build import build_manifest
 from orchestrator.manifest.render import render_manifest
 from orchestrator.planning.plan_file import SavedPlan, is_saved_plan, load_saved_plan
 from orchestrator.services.apply import apply_saved, open_providers
-from orchestrator.services.deployment import OpenDeployment, open_for_working
+from orchestrator.services.deployment import OpenDeployment
 from orchestrator.services.manifest import parse_stored_template
 from orchestrator.services.preflight import check_plan
 from orchestrator.services.prepare import prepare, want
@@ -37,18 +36,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.file.is_file() and is_saved_plan(args.file):
         saved = load_saved_plan(args.file)
         topology = parse_stored_template(saved.template, str(args.file))
-        with (
-            interruptible(console) as cancel,
-            open_for_working(saved.plan.deployment, console.command_line, cancel) as opened,
-        ):
+        with working(saved.plan.deployment, console) as opened:
             return _apply(args, console, opened, saved, topology)
     loaded = options.load(args, console)
     target = options.target(args, loaded)
     wanted, findings = want(target)
     if findings:
         console.progress(human.render_diagnostics(findings))
-    with interruptible(console) as cancel, open_for_working(target.deployment, console.command_line, cancel) as opened:
-        console.log_to(opened.run_folder)
+    with working(target.deployment, console) as opened:
         if opened.state is not None:
             open_providers({record.provider for record in opened.state.instances.values()})
         plan = prepare(target, opened, wanted, args.replace)
@@ -60,8 +55,6 @@ def _apply(
     args: argparse.Namespace, console: Console, opened: OpenDeployment, saved: SavedPlan, topology: Topology
 ) -> int:
     plan = saved.plan
-    console.log_to(opened.run_folder)
-    options.introduce(opened, console)
     show = console.progress if args.json else console.result
     show(human.render_plan(plan, topology))
     obstacles = check_plan(plan)
@@ -72,11 +65,11 @@ def _apply(
         console.result(render_manifest(manifest, "json") if args.json else "\n" + human.render_endpoints(manifest))
         return 0
     show("\n" + human.render_substitutions(plan.substitutions))
-    if not options.approve(args, console, "\nApply this plan?"):
-        console.progress("Nothing was changed.")
+    if not approve(args, console, "\nApply this plan?"):
         return 1
     total = sum(1 for change in plan.changes.values() if not change.is_noop)
-    applied = apply_saved(saved, opened, ProgressLines(console, total), args.parallelism)
+    with progress(console, plan, topology) as hook:
+        applied = apply_saved(saved, opened, hook, args.parallelism)
     if args.json:
         console.result(machine.render_manifest(applied.manifest))
     else:

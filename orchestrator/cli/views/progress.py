@@ -7,7 +7,15 @@ from typing import assert_never
 
 from orchestrator.cli.console import Console
 from orchestrator.cli.views.human import SYMBOLS
-from orchestrator.engine.hooks import ChangeFailed, ChangeFinished, ChangeProgress, ChangeSkipped, ChangeStarted, Event
+from orchestrator.engine.hooks import (
+    ChangeFailed,
+    ChangeFinished,
+    ChangeProgress,
+    ChangeRetrying,
+    ChangeSkipped,
+    ChangeStarted,
+    Event,
+)
 
 _DOING = {
     "create": "creating",
@@ -35,6 +43,8 @@ class ProgressLines:
                 text = f"{SYMBOLS[change.action]} {address}: {_DOING.get(change.action.value, change.action.value)}"
             case ChangeProgress(_, message):
                 text = f"  {address}: {message}"
+            case ChangeRetrying(_, error, attempt, seconds):
+                text = f"↻ {address}: {error.summary} Attempt {attempt} begins in {seconds:.0f} s"
             case ChangeFinished(_, seconds):
                 self._settled += 1
                 text = f"✓ {address}: done in {seconds:.1f} s ({self._settled}/{self._total})"
