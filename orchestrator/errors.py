@@ -19,7 +19,8 @@ Subclasses live beside the code that raises them where they take domain argument
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -99,11 +100,45 @@ class RemoteError(DeployError):
 
 
 class OperationError(DeployError):
-    """An operation of a node failed."""
+    """An operation of a node failed.
+
+    Args:
+        summary: As of every error, like the arguments after it.
+        detail: The same.
+        resolution: The same.
+        log_file: Where all that the operation wrote is.
+    """
+
+    def __init__(
+        self, summary: str, *, detail: str = "", resolution: str = "", doc: str = "", log_file: Path | None = None
+    ) -> None:
+        super().__init__(summary, detail=detail, resolution=resolution, doc=doc)
+        self.log_file = log_file
 
 
 class ApplyFailedError(DeployError):
-    """One or more changes of a plan failed; the detail lists them all."""
+    """One or more changes of a plan failed; the detail lists them all.
+
+    Args:
+        summary: As of every error, like the arguments after it.
+        detail: The same.
+        resolution: The same.
+        failed: What each failed change failed at, by address.
+        skipped: What each change that was left undone waited for in vain, by address.
+    """
+
+    def __init__(
+        self,
+        summary: str,
+        *,
+        detail: str = "",
+        resolution: str = "",
+        failed: Mapping[str, DeployError] | None = None,
+        skipped: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(summary, detail=detail, resolution=resolution)
+        self.failed = dict(failed or {})
+        self.skipped = dict(skipped or {})
 
 
 class CancelledError(DeployError):

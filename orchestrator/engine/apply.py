@@ -125,6 +125,8 @@ def failure_of(outcome: Outcome, cancelled: bool) -> DeployError | None:
             f"{len(outcome.failed)} change{'s' if len(outcome.failed) > 1 else ''} failed.",
             detail="\n\n".join(lines),
             resolution="Mend the cause and run the same command again: it goes on where this run stopped.",
+            failed=outcome.failed,
+            skipped=outcome.skipped,
         )
     if cancelled:
         undone = ", ".join(outcome.skipped) or "nothing"

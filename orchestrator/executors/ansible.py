@@ -250,9 +250,11 @@ def _explain(request: OperationRequest, outcome: _Outcome) -> OperationError:
     if not parts or (not outcome.failures and outcome.lines):
         parts += outcome.lines[-10:] or [f"{playbook} ended without a word."]
     label = re.sub(r"[^A-Za-z0-9]+", "-", address).strip("-")
+    log_file = request.folders.run / f"ansible-{label}-{request.operation}.log"
     return OperationError(
         "A play failed.",
         detail=f"{address}: {request.operation} ({playbook}): " + "\n".join(parts),
         resolution="Mend the cause and apply again: what is in place already stays. Ansible's whole output is in "
-        f"{request.folders.run / f'ansible-{label}-{request.operation}.log'}.",
+        f"{log_file}.",
+        log_file=log_file,
     )

@@ -56,7 +56,7 @@ def apply_saved(saved: SavedPlan, opened: OpenDeployment, hook: Hook, parallelis
     desired = {a: c.instance for a, c in plan.changes.items() if c.action not in (Action.DELETE, Action.FORGET)}
     context = opened.context(desired, saved.application_root)
     try:
-        outcome = apply_plan(plan, context, session, hook, parallelism)
+        outcome = apply_plan(plan, context, session, opened.noting(plan, hook), parallelism)
     finally:
         session.snapshot()
     failure = failure_of(outcome, opened.cancel.is_set())

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
+from orchestrator.engine.hooks import Hook
 from orchestrator.engine.operations import RunContext
 from orchestrator.executors.base import Folders
 from orchestrator.executors.registry import ExecutorRegistry
 from orchestrator.planning.desired import DesiredInstance
+from orchestrator.planning.plan import Plan
 from orchestrator.providers.base import DeploymentTag
+from orchestrator.services.run_log import RunLog, recorded
 from orchestrator.state.folders import (
     cache_folder,
     deployment_folder,
@@ -41,6 +44,7 @@ class OpenDeployment:
         run: Identifier of this run.
         run_folder: Folder for what this run writes; made only for a run that works.
         lock_fd: Descriptor of the lock; -1 while only looking.
+        log: The record of the run; ``None`` while only looking.
     """
 
     name: str
@@ -51,6 +55,14 @@ class OpenDeployment:
     run: str
     run_folder: Path
     lock_fd: int = -1
+    log: RunLog | None = None
+
+    def noting(self, plan: Plan, hook: Hook) -> Hook:
+        """A hook for the walk of ``plan`` that keeps the record of the run, then hands every event on to ``hook``."""
+        if self.log is None:
+            return hook
+        self.log.planned(plan)
+        return self.log.listening(hook)
 
     @property
     def state(self) -> State | None:
@@ -94,7 +106,9 @@ def open_for_working(name: str, command: str, cancel: Event) -> Iterator[OpenDep
     folder = deployment_folder(name)
     with DeploymentLock(folder).acquire(command) as lock:
         run, run_folder = make_run_folder(folder)
-        yield _open(name, cancel, run, run_folder, lock.fd)
+        opened = _open(name, cancel, run, run_folder, lock.fd)
+        with recorded(RunLog(run_folder, run, name, command, opened.secrets.values)) as log:
+            yield replace(opened, log=log)
 
 
 def _open(name: str, cancel: Event, run: str, run_folder: Path, lock_fd: int) -> OpenDeployment:

@@ -51,7 +51,7 @@ def destroy(plan: Plan, opened: OpenDeployment, hook: Hook, parallelism: int) ->
     session = opened.session
     context = opened.context({}, state.application_root)
     try:
-        outcome = apply_plan(plan, context, session, hook, parallelism)
+        outcome = apply_plan(plan, context, session, opened.noting(plan, hook), parallelism)
     finally:
         session.snapshot()
     failure = failure_of(outcome, opened.cancel.is_set())
