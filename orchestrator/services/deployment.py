@@ -16,6 +16,7 @@ from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.plan import Plan
 from orchestrator.providers.base import DeploymentTag
 from orchestrator.services.run_log import RunLog, recorded
+from orchestrator.services.runs import remove_old_runs
 from orchestrator.state.folders import (
     cache_folder,
     deployment_folder,
@@ -107,6 +108,7 @@ def open_for_working(name: str, command: str, cancel: Event) -> Iterator[OpenDep
     with DeploymentLock(folder).acquire(command) as lock:
         run, run_folder = make_run_folder(folder)
         opened = _open(name, cancel, run, run_folder, lock.fd)
+        remove_old_runs(folder, {run, *(r.pending.run for r in opened.session.state.instances.values() if r.pending)})
         with recorded(RunLog(run_folder, run, name, command, opened.secrets.values)) as log:
             yield replace(opened, log=log)
 

@@ -32,9 +32,11 @@ RUN_FILE = "run.json"
 TAIL_LINES = 12
 """How many of the last lines of a failed change's log are kept with the failure."""
 
+COUNTED = {"change-finished": "done", "change-failed": "failed", "change-skipped": "skipped"}
+"""The events with which a change is over, and what they are counted as."""
+
 _LOG = logging.getLogger("orchestrator")
 _TAIL_BYTES = 64 * 1024
-_COUNTED = {"change-finished": "done", "change-failed": "failed", "change-skipped": "skipped"}
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -143,7 +145,7 @@ class RunLog:
             tail = self._tail(event)
             self.tails[event.change.address] = tail
             value["log"] = {"file": str(tail.file) if tail.file else None, "lines": list(tail.lines)}
-        self._counts[_COUNTED.get(value["event"], "")] += 1
+        self._counts[COUNTED.get(value["event"], "")] += 1
         self._write(value)
 
     def note_manifest(self, manifest: Mapping[str, Any]) -> None:
@@ -161,7 +163,7 @@ class RunLog:
         if error is not None and told is None:
             told = {"summary": f"The program failed: {type(error).__name__}.", "detail": str(error), "resolution": ""}
         seconds = round(self._monotonic() - self._began, 3)
-        counts = {name: self._counts[name] for name in _COUNTED.values()}
+        counts = {name: self._counts[name] for name in COUNTED.values()}
         ended = {"outcome": outcome, "seconds": seconds, "counts": counts, "error": told}
         self._write({"event": "run-finished", **ended, "manifest": self._manifest})
         self._write_run({"finished": render_time(self._clock()), **ended})
