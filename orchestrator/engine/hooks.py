@@ -27,20 +27,22 @@ class ChangeProgress:
 
 @dataclass(frozen=True, slots=True)
 class ChangeRetrying:
-    """An attempt at a change failed with ``error``; the next one, number ``attempt``, begins in ``seconds``."""
+    """An attempt at a change failed with ``error``; the next one, ``attempt`` of ``of``, begins in ``seconds``."""
 
     change: Change
     error: DeployError
     attempt: int
     seconds: float
+    of: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeFinished:
-    """A change is done; ``seconds`` it took."""
+    """A change is done; ``seconds`` it took. ``degraded`` names what could not be reached and is left for later."""
 
     change: Change
     seconds: float
+    degraded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
