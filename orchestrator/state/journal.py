@@ -54,6 +54,14 @@ class InstanceRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionKept:
+    """What was set with the last template was applied completely by ``run``; ``images`` as in a version."""
+
+    run: str
+    images: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Continues:
     """First line of a journal: all up to the entry's serial is in the snapshot. Does not count as a step itself.
 
@@ -61,7 +69,7 @@ class Continues:
     """
 
 
-Record: TypeAlias = Begun | TemplateSet | InstancePut | InstanceRemoved
+Record: TypeAlias = Begun | TemplateSet | InstancePut | InstanceRemoved | VersionKept
 """A step of the state."""
 
 
@@ -152,6 +160,8 @@ def _step(state: State | None, instances: dict[str, InstanceRecord], entry: Jour
             profile_options=dict(record.profile_options),
             application_root=record.application_root,
         )
+    if isinstance(record, VersionKept):
+        return replace(state.with_version(entry.time, record.run, record.images), serial=entry.serial)
     if isinstance(record, InstancePut):
         instances[record.instance.address] = record.instance
     elif isinstance(record, InstanceRemoved):
@@ -237,6 +247,8 @@ def _record_to_json(record: Record | Continues) -> Document:
         return {"kind": "instance-put", "data": instance_to_json(record.instance)}
     if isinstance(record, InstanceRemoved):
         return {"kind": "instance-removed", "data": {"address": record.address}}
+    if isinstance(record, VersionKept):
+        return {"kind": "version-kept", "data": {"run": record.run, "images": record.images}}
     return {"kind": "continues", "data": {}}
 
 
@@ -249,6 +261,8 @@ def _record_from_json(kind: str, data: Document) -> Record | Continues:
         return InstancePut(instance_from_json(data))
     if kind == "instance-removed":
         return InstanceRemoved(**data)
+    if kind == "version-kept":
+        return VersionKept(**data)
     if kind == "continues":
         return Continues(**data)
     raise ValueError(f"unknown kind {kind!r}")

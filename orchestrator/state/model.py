@@ -8,8 +8,11 @@ from enum import StrEnum
 
 from orchestrator.topology.model import Value
 
-SCHEMA_VERSION = 1
-"""Version of the state's form; a state with a higher one is refused, a lower one upgraded."""
+SCHEMA_VERSION = 2
+"""Version of the state's form; a state with a higher one is refused, a lower one upgraded. Version 2 added versions."""
+
+KEPT_VERSIONS = 5
+"""How many of the versions that were applied completely are kept to go back to."""
 
 
 class Lifecycle(StrEnum):
@@ -72,6 +75,31 @@ class InstanceRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Version:
+    """What was applied completely once, so that a rollback can apply it again.
+
+    Attributes:
+        number: Counts from 1 on; a number is never given twice.
+        time: When that apply ended, ISO 8601, for people.
+        run: The run that applied it.
+        template: Text of the service template.
+        profile: Name of the profile.
+        profile_options: Its options.
+        application_root: Folder that relative artifact files were looked up in.
+        images: Identifier (``sha256:…``) of every image as it was then, by the address of its node instance.
+    """
+
+    number: int
+    time: str
+    run: str
+    template: str
+    profile: str
+    profile_options: Mapping[str, str] = field(default_factory=dict)
+    application_root: str = ""
+    images: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """Everything known of a deployment.
 
@@ -84,6 +112,7 @@ class State:
         profile_options: Its options, e.g. ``{"k3s": "standin"}``.
         application_root: Folder that relative artifact files are looked up in.
         instances: Records by address.
+        versions: The last versions that were applied completely, the newest last.
     """
 
     deployment: str
@@ -94,6 +123,7 @@ class State:
     profile_options: Mapping[str, str] = field(default_factory=dict)
     application_root: str = ""
     instances: Mapping[str, InstanceRecord] = field(default_factory=dict)
+    versions: tuple[Version, ...] = ()
 
     def with_instance(self, record: InstanceRecord) -> State:
         """The state with ``record`` put in place of what was at its address."""
@@ -102,6 +132,25 @@ class State:
     def without_instance(self, address: str) -> State:
         """The state with nothing at ``address``."""
         return replace(self, instances={a: r for a, r in self.instances.items() if a != address})
+
+    def with_version(self, time: str, run: str, images: Mapping[str, str]) -> State:
+        """The state with what it holds now as its newest version; the oldest one goes when there are too many."""
+        version = Version(
+            number=self.versions[-1].number + 1 if self.versions else 1,
+            time=time,
+            run=run,
+            template=self.template,
+            profile=self.profile,
+            profile_options=self.profile_options,
+            application_root=self.application_root,
+            images=dict(images),
+        )
+        return replace(self, versions=(*self.versions, version)[-KEPT_VERSIONS:])
+
+    def is_at(self, version: Version) -> bool:
+        """Whether ``version`` is what was applied last, completely or not."""
+        then = (version.template, version.profile, version.profile_options, version.application_root)
+        return then == (self.template, self.profile, self.profile_options, self.application_root)
 
     def instances_of(self, node: str) -> tuple[InstanceRecord, ...]:
         """All instances of a node template, in the order of their index."""

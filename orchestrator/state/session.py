@@ -16,6 +16,7 @@ from orchestrator.state.journal import (
     JournalEntry,
     Record,
     TemplateSet,
+    VersionKept,
     parse_entry,
     render_entry,
     replay,
@@ -118,6 +119,18 @@ class DeploymentSession:
             if wanted != TemplateSet(now.template, now.profile, dict(now.profile_options), now.application_root):
                 self._take(wanted)
 
+    def keep_version(self, run: str) -> None:
+        """Keep what was applied as a version to go back to, for the end of an apply that did everything.
+
+        The same as the newest one kept costs no step.
+        """
+        with self._guard:
+            now = self._state
+            images = {a: str(r.attributes["digest"]) for a, r in now.instances.items() if _is_image(r)}
+            newest = now.versions[-1] if now.versions else None
+            if newest is None or not now.is_at(newest) or newest.images != images:
+                self._take(VersionKept(run, images))
+
     def snapshot(self) -> None:
         """Write the whole state as a snapshot, so that the next run reads it fast; for the end of a run."""
         with self._guard:
@@ -147,3 +160,8 @@ class DeploymentSession:
         if after is None:
             raise AssertionError("an entry that begins or continues a state gives one")
         self._state = after
+
+
+def _is_image(record: InstanceRecord) -> bool:
+    """Whether the record is of an image: it has a reference and an identifier."""
+    return {"reference", "digest"} <= record.attributes.keys()

@@ -8,8 +8,14 @@ import re
 from typing import Any
 
 from orchestrator.state.journal import instance_from_json, instance_to_json, render_json
-from orchestrator.state.model import SCHEMA_VERSION, State
-from orchestrator.state.upgrade import SNAPSHOT_UPGRADES, NewerFormError, UnreadableFormError, upgrade_document
+from orchestrator.state.model import SCHEMA_VERSION, State, Version
+from orchestrator.state.upgrade import (
+    SNAPSHOT_UPGRADES,
+    Document,
+    NewerFormError,
+    UnreadableFormError,
+    upgrade_document,
+)
 
 _CHECKSUM = re.compile(rb',\n"checksum":"([0-9a-f]{64})"\}\n?$')
 _FIELDS = ("deployment", "lineage", "serial", "profile", "profile_options", "application_root", "template")
@@ -24,6 +30,7 @@ def render_snapshot(state: State, time: str) -> bytes:
     """
     head: dict[str, Any] = {"schema": SCHEMA_VERSION, "time": time}
     head |= {name: getattr(state, name) for name in _FIELDS}
+    head["versions"] = [_version_to_json(version, state.template) for version in state.versions]
     lines = [
         f"{render_json(address)}:{render_json(instance_to_json(record))}" for address, record in state.instances.items()
     ]
@@ -57,6 +64,18 @@ def parse_snapshot(content: bytes) -> State:
     document = upgrade_document(document, SNAPSHOT_UPGRADES)
     try:
         instances = {address: instance_from_json(entry) for address, entry in document["instances"].items()}
-        return State(**{name: document[name] for name in _FIELDS}, instances=instances)
+        versions = tuple(_version_from_json(entry, document["template"]) for entry in document["versions"])
+        return State(**{name: document[name] for name in _FIELDS}, instances=instances, versions=versions)
     except (KeyError, TypeError, ValueError, AttributeError) as cause:
         raise UnreadableFormError(f"it lacks something or holds something else instead ({cause!r})") from cause
+
+
+def _version_to_json(version: Version, template: str) -> Document:
+    """A version as a JSON object; ``null`` is the text of the present template, so that it is not there twice."""
+    content = {name: getattr(version, name) for name in Version.__slots__}
+    return {**content, "template": None if version.template == template else version.template}
+
+
+def _version_from_json(content: Document, template: str) -> Version:
+    kept = content["template"]
+    return Version(**{**content, "template": template if kept is None else kept})

@@ -11,11 +11,22 @@ Document: TypeAlias = dict[str, Any]
 Upgrade: TypeAlias = Callable[[Document], Document]
 """Takes a document of version N and gives the same content as version N + 1; ``schema`` is set by the caller."""
 
-SNAPSHOT_UPGRADES: Mapping[int, Upgrade] = {}
-"""Upgrade of a snapshot by the version it starts from. Version 1 is the first, so there is none yet."""
 
-ENTRY_UPGRADES: Mapping[int, Upgrade] = {}
-"""Upgrade of a journal entry by the version it starts from."""
+def _without_versions(snapshot: Document) -> Document:
+    """Version 1 does not tell whether an apply was complete, so nothing in it is known to be good to go back to."""
+    return {**snapshot, "versions": []}
+
+
+def _as_it_is(document: Document) -> Document:
+    """Nothing but the number changes."""
+    return document
+
+
+SNAPSHOT_UPGRADES: Mapping[int, Upgrade] = {1: _without_versions}
+"""Upgrade of a snapshot by the version it starts from."""
+
+ENTRY_UPGRADES: Mapping[int, Upgrade] = {1: _as_it_is}
+"""Upgrade of a journal entry by the version it starts from. Version 2 has one kind more."""
 
 
 class UnreadableFormError(ValueError):

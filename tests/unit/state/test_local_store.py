@@ -13,7 +13,7 @@ from orchestrator.errors import StateError, StateVersionError
 from orchestrator.state import local_store, upgrade
 from orchestrator.state.journal import InstancePut, JournalEntry, render_entry
 from orchestrator.state.local_store import LocalStateStore
-from orchestrator.state.model import InstanceRecord, State
+from orchestrator.state.model import SCHEMA_VERSION, InstanceRecord, State
 from orchestrator.state.session import DeploymentSession
 from orchestrator.state.snapshot import parse_snapshot, render_snapshot
 
@@ -297,7 +297,7 @@ def test_a_state_of_another_deployment_is_refused(filled: Path) -> None:
 @pytest.mark.parametrize("name", [SNAPSHOT, JOURNAL])
 def test_a_newer_version_is_refused(filled: Path, name: str) -> None:
     content = (filled / name).read_bytes()
-    (filled / name).write_bytes(content.replace(b'{"schema":1', b'{"schema":99'))
+    (filled / name).write_bytes(content.replace(b'{"schema":%d' % SCHEMA_VERSION, b'{"schema":99'))
     error = refused(filled)
     assert isinstance(error, StateVersionError)
     assert str(filled / name) in error.detail

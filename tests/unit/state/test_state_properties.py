@@ -20,6 +20,7 @@ from orchestrator.state.journal import (
     Record,
     ReplayError,
     TemplateSet,
+    VersionKept,
     parse_entry,
     render_entry,
     replay,
@@ -50,7 +51,8 @@ INSTANCES = st.builds(
     pending=st.none() | st.builds(Pending, TEXT, TEXT, TEXT),
 )
 TEMPLATES = st.builds(TemplateSet, TEXT, TEXT, st.dictionaries(TEXT, TEXT, max_size=2), TEXT)
-STEPS = st.one_of(st.builds(InstancePut, INSTANCES), st.builds(InstanceRemoved, ADDRESSES), TEMPLATES)
+VERSIONS = st.builds(VersionKept, TEXT, st.dictionaries(TEXT, TEXT, max_size=2))
+STEPS = st.one_of(st.builds(InstancePut, INSTANCES), st.builds(InstanceRemoved, ADDRESSES), TEMPLATES, VERSIONS)
 LINEAGE = "f" * 32
 
 
@@ -69,6 +71,8 @@ def expected_state(steps: list[Record]) -> State:
             state = state.with_instance(step.instance)
         elif isinstance(step, InstanceRemoved):
             state = state.without_instance(step.address)
+        elif isinstance(step, VersionKept):
+            state = state.with_version("2025-01-01T00:00:00.000Z", step.run, step.images)
         elif isinstance(step, TemplateSet):
             state = replace(
                 state,
@@ -86,6 +90,8 @@ def apply_step(session: DeploymentSession, step: Record) -> None:
         session.record(step.instance)
     elif isinstance(step, InstanceRemoved):
         session.remove(step.address)
+    elif isinstance(step, VersionKept):
+        session.keep_version(step.run)
     elif isinstance(step, TemplateSet):
         session.set_template(step.template, step.profile, step.profile_options, step.application_root)
 
