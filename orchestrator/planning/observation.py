@@ -24,9 +24,25 @@ class Presence(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is found otherwise than it was made; ``found`` is ``None`` if it is not there at all.
+
+    Attributes:
+        name: What it is called where it was set: a property (``memory_mb``), an attribute (``host``), ``state``.
+        recorded: What it was set to, or what was found when it was made.
+        found: What is found now.
+    """
+
+    name: str
+    recorded: Value
+    found: Value
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
-    """What a look found, with a short reason in words and attributes that were seen."""
+    """What a look found, with a short reason in words, attributes that were seen, and what differs one by one."""
 
     presence: Presence
     detail: str = ""
     attributes: Mapping[str, Value] = field(default_factory=dict)
+    differences: tuple[Difference, ...] = ()
