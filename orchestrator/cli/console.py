@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
+from typing import TYPE_CHECKING
 
 from orchestrator.cli.views import human
 from orchestrator.errors import DeployError, InvalidInputError
 from orchestrator.state.masking import mask
+
+if TYPE_CHECKING:  # draws with a library that takes time to load
+    from orchestrator.cli.views.progress_terminal import TerminalProgress
 
 _LOG = logging.getLogger("orchestrator")
 
@@ -30,13 +36,14 @@ class Console:
         self._secrets: Callable[[], tuple[str, ...]] = tuple
         self._handler: logging.Handler | None = None
         self._log_file: Path | None = None
+        self._picture: TerminalProgress | None = None
         self._started = time.monotonic()
         _LOG.setLevel(logging.DEBUG)
 
     @property
     def command_line(self) -> str:
         """The command as given, for the log and the lock."""
-        return " ".join(["deploy", *self.arguments])
+        return shlex.join(["deploy", *self.arguments])
 
     def elapsed(self) -> float:
         """Seconds since the start."""
@@ -51,6 +58,22 @@ class Console:
     def colour(self) -> bool:
         """Whether stderr shows colours."""
         return sys.stderr.isatty() and "NO_COLOR" not in os.environ
+
+    @property
+    def can_draw(self) -> bool:
+        """Whether stderr is a terminal on which a picture can be redrawn in place."""
+        encoding = (sys.stderr.encoding or "").lower().replace("-", "")
+        return self.colour and os.environ.get("TERM", "dumb") not in ("", "dumb") and encoding == "utf8"
+
+    @contextmanager
+    def drawing(self, picture: TerminalProgress) -> Iterator[None]:
+        """Within the block ``picture`` is at the end of the terminal, and what else is told is written above it."""
+        with picture:
+            self._picture = picture
+            try:
+                yield
+            finally:
+                self._picture = None
 
     def mask_with(self, secrets: Callable[[], tuple[str, ...]]) -> None:
         """From now on replace these values in everything that goes out."""
@@ -73,23 +96,44 @@ class Console:
 
     def result(self, text: str) -> None:
         """Print a result."""
-        with self._lock:
-            sys.stdout.write(mask(text, self._secrets()))
+        with self._lock, self._beside_picture():
+            sys.stdout.write(self.masked(text))
             if not text.endswith("\n"):
                 sys.stdout.write("\n")
             sys.stdout.flush()
 
+    @contextmanager
+    def _beside_picture(self) -> Iterator[None]:
+        if self._picture is None or not sys.stdout.isatty():
+            yield
+        else:
+            with self._picture.aside():
+                yield
+
     def progress(self, text: str) -> None:
         """Tell a person what is going on."""
         with self._lock:
-            line = mask(text, self._secrets())
-            sys.stderr.write(line + "\n")
-            sys.stderr.flush()
+            line = self.masked(text)
+            if self._picture is not None:
+                self._picture.say(line)
+            else:
+                sys.stderr.write(line + "\n")
+                sys.stderr.flush()
             _LOG.info("%s", text)
+
+    def note(self, text: str) -> None:
+        """Write to the debug log only."""
+        _LOG.info("%s", text)
 
     def progress_at_once(self, text: str) -> None:
         """Tell it without waiting for anybody else who is telling something."""
-        os.write(sys.stderr.fileno(), (text + "\n").encode())
+        picture = self._picture
+        if picture is None or not picture.say_at_once(text):
+            os.write(sys.stderr.fileno(), (text + "\n").encode())
+
+    def masked(self, text: str) -> str:
+        """The text without secret values."""
+        return mask(text, self._secrets())
 
     def ask(self, question: str) -> bool:
         """Ask for a yes; anything else is a no."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, assert_never
 
+from orchestrator import __version__
 from orchestrator.engine.hooks import (
     ChangeFailed,
     ChangeFinished,
@@ -13,6 +15,7 @@ from orchestrator.engine.hooks import (
     ChangeStarted,
     Event,
 )
+from orchestrator.state.clock import render_time, utc_now
 
 if TYPE_CHECKING:
     from orchestrator.errors import DeployError
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 """Version of the events' form; a key may be added within a version."""
+
+COUNTED = {"change-finished": "done", "change-failed": "failed", "change-skipped": "skipped"}
+"""The events with which a change is over, and what they are counted as."""
 
 
 def event_to_json(event: Event) -> dict[str, Any]:
@@ -42,6 +48,27 @@ def event_to_json(event: Event) -> dict[str, Any]:
             return {"event": "change-skipped", **about, "because": because}
         case _:
             assert_never(event)
+
+
+def started_event(run: str | None, deployment: str, command: str) -> dict[str, Any]:
+    """That a run began; ``run`` is its identifier."""
+    about = {"run": run, "deployment": deployment, "command": command, "program_version": __version__}
+    return {"event": "run-started", "format_version": FORMAT_VERSION, **about}
+
+
+def finished_event(
+    outcome: str, seconds: float, counts: Mapping[str, int], error: Mapping[str, str] | None, manifest: Any = None
+) -> dict[str, Any]:
+    """How a run ended."""
+    ended = {"outcome": outcome, "seconds": round(seconds, 3), "counts": dict(counts), "error": error}
+    return {"event": "run-finished", **ended, "manifest": manifest}
+
+
+def events_of_no_run(deployment: str, command: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """First and last event where there was nothing to work on, so that no run was begun."""
+    stamp = {"time": render_time(utc_now()), "elapsed": 0.0}
+    started = stamp | started_event(None, deployment, command)
+    return started, stamp | finished_event("succeeded", 0.0, dict.fromkeys(COUNTED.values(), 0), None)
 
 
 def error_to_json(error: DeployError) -> dict[str, str]:

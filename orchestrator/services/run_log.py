@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import __version__
 from orchestrator.engine.hooks import ChangeFailed, ChangeProgress, ChangeStarted, Event, Hook
 from orchestrator.errors import CancelledError, DeployError, StateError
-from orchestrator.services.run_events import FORMAT_VERSION, error_to_json, event_to_json, plan_to_event
+from orchestrator.services.run_events import (
+    COUNTED,
+    FORMAT_VERSION,
+    error_to_json,
+    event_to_json,
+    finished_event,
+    plan_to_event,
+    started_event,
+)
 from orchestrator.state.clock import Clock, render_time, utc_now
 from orchestrator.state.durable_file import replace_file, write_all
 from orchestrator.state.masking import mask
@@ -31,9 +39,6 @@ EVENTS_FILE = "events.jsonl"
 RUN_FILE = "run.json"
 TAIL_LINES = 12
 """How many of the last lines of a failed change's log are kept with the failure."""
-
-COUNTED = {"change-finished": "done", "change-failed": "failed", "change-skipped": "skipped"}
-"""The events with which a change is over, and what they are counted as."""
 
 _LOG = logging.getLogger("orchestrator")
 _TAIL_BYTES = 64 * 1024
@@ -84,7 +89,7 @@ class RunLog:
     ) -> None:
         self.folder = folder
         self.tails: dict[str, LogTail] = {}
-        self._about = {"run": run, "deployment": deployment, "command": command, "program_version": __version__}
+        self._about = {"run": run, "deployment": deployment, "command": command}
         self._secrets = secrets
         self._seen: set[str] = set()
         self._clock = clock
@@ -109,7 +114,7 @@ class RunLog:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _LOG.addHandler(self._lines)
         self._write_run({"finished": None, "outcome": None})
-        self._first = self._write({"event": "run-started", "format_version": FORMAT_VERSION, **self._about})
+        self._first = self._write(started_event(**self._about))
 
     def follow(self, listener: Listener) -> None:
         """From now on hand every event as a JSON value to ``listener``, that the run has started first."""
@@ -162,11 +167,11 @@ class RunLog:
         told = error_to_json(error) if isinstance(error, DeployError) else None
         if error is not None and told is None:
             told = {"summary": f"The program failed: {type(error).__name__}.", "detail": str(error), "resolution": ""}
-        seconds = round(self._monotonic() - self._began, 3)
         counts = {name: self._counts[name] for name in COUNTED.values()}
-        ended = {"outcome": outcome, "seconds": seconds, "counts": counts, "error": told}
-        self._write({"event": "run-finished", **ended, "manifest": self._manifest})
-        self._write_run({"finished": render_time(self._clock()), **ended})
+        ended = finished_event(outcome, self._monotonic() - self._began, counts, told, self._manifest)
+        self._write(ended)
+        kept = {key: ended[key] for key in ("outcome", "seconds", "counts", "error")}
+        self._write_run({"finished": render_time(self._clock()), **kept})
         _LOG.removeHandler(self._lines)
         with self._guard:
             if self._fd >= 0:
@@ -188,7 +193,8 @@ class RunLog:
         return LogTail(tuple(self._masked(self._lines.take(event.change.address))))
 
     def _write_run(self, more: Mapping[str, Any]) -> None:
-        value = {"format_version": FORMAT_VERSION, **self._about, "started": self._started, "plan": self._summary}
+        about = {"format_version": FORMAT_VERSION, **self._about, "program_version": __version__}
+        value = {**about, "started": self._started, "plan": self._summary}
         text = json.dumps(self._masked({**value, **more}), indent=2) + "\n"
         with self._kept_if_possible():
             replace_file(self.folder / RUN_FILE, text.encode("ascii"))

@@ -16,7 +16,8 @@ from statistics import median
 from typing import Any
 
 from orchestrator.errors import UsageError
-from orchestrator.services.run_log import COUNTED, EVENTS_FILE, RUN_FILE
+from orchestrator.services.run_events import COUNTED
+from orchestrator.services.run_log import EVENTS_FILE, RUN_FILE
 from orchestrator.state.clock import render_time
 from orchestrator.state.folders import deploy_home, deployment_folder
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from orchestrator.cli.commands import options
 from orchestrator.cli.console import Console
-from orchestrator.cli.running import approve, progress, working
-from orchestrator.cli.views import human, machine
+from orchestrator.cli.running import approve, note_manifest, note_unchanged, progress, working
+from orchestrator.cli.views import human
 from orchestrator.errors import InvalidInputError
 from orchestrator.manifest.build import build_manifest
-from orchestrator.manifest.render import render_manifest
 from orchestrator.planning.plan_file import SavedPlan, is_saved_plan, load_saved_plan
 from orchestrator.services.apply import apply_saved, open_providers
 from orchestrator.services.deployment import OpenDeployment
@@ -28,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_rehearsal(parser)
     options.add_approval(parser)
     parser.add_argument("--replace", metavar="ADDRESS", action="append", default=[], help="make this instance anew")
-    parser.add_argument("--json", action="store_true", help="print the manifest as JSON at the end")
+    parser.add_argument("--json", action="store_true", help="print the run as events, one JSON value a line")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -36,14 +35,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.file.is_file() and is_saved_plan(args.file):
         saved = load_saved_plan(args.file)
         topology = parse_stored_template(saved.template, str(args.file))
-        with working(saved.plan.deployment, console) as opened:
+        with working(saved.plan.deployment, args, console) as opened:
             return _apply(args, console, opened, saved, topology)
     loaded = options.load(args, console)
     target = options.target(args, loaded)
     wanted, findings = want(target)
     if findings:
         console.progress(human.render_diagnostics(findings))
-    with working(target.deployment, console) as opened:
+    with working(target.deployment, args, console) as opened:
         if opened.state is not None:
             open_providers({record.provider for record in opened.state.instances.values()})
         plan = prepare(target, opened, wanted, args.replace)
@@ -62,17 +61,19 @@ def _apply(
         raise InvalidInputError(obstacles)
     if plan.is_empty and opened.state is not None:
         manifest = build_manifest(opened.state, plan.substitutions, opened.folder)
-        console.result(render_manifest(manifest, "json") if args.json else "\n" + human.render_endpoints(manifest))
+        note_unchanged(opened, plan)
+        note_manifest(opened, manifest)
+        if not args.json:
+            console.result("\n" + human.render_endpoints(manifest))
         return 0
     show("\n" + human.render_substitutions(plan.substitutions))
-    if not approve(args, console, "\nApply this plan?"):
+    if not approve(args, console, opened, "\nApply this plan?"):
         return 1
     total = sum(1 for change in plan.changes.values() if not change.is_noop)
-    with progress(console, plan, topology) as hook:
+    with progress(args, console, opened, plan, topology, f"Applying {opened.name}") as hook:
         applied = apply_saved(saved, opened, hook, args.parallelism)
-    if args.json:
-        console.result(machine.render_manifest(applied.manifest))
-    else:
+    note_manifest(opened, applied.manifest)
+    if not args.json:
         console.result(
             f"\nApplied {total} changes in {console.elapsed():.0f} s.\n\n{human.render_endpoints(applied.manifest)}"
         )

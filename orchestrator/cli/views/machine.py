@@ -13,6 +13,7 @@ from orchestrator.diagnostics import Diagnostic
 if TYPE_CHECKING:  # what `deploy validate` must not wait for
     from orchestrator.manifest.model import Manifest
     from orchestrator.planning.plan import Plan
+    from orchestrator.services.runs import RunSummary
     from orchestrator.services.status import InstanceStatus
 
 
@@ -47,6 +48,41 @@ def render_manifest(manifest: Manifest) -> str:
     from orchestrator.manifest.render import render_manifest as render  # noqa: PLC0415 - only manifests need it
 
     return render(manifest, "json")
+
+
+def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
+    """The manifest's JSON form as a value."""
+    value: dict[str, Any] = json.loads(render_manifest(manifest))
+    return value
+
+
+def render_event(event: Mapping[str, Any]) -> str:
+    """One event of a run as a line."""
+    return json.dumps(event)
+
+
+def render_runs(deployment: str, runs: Sequence[RunSummary]) -> str:
+    """Every run with its outcome."""
+    return _dump(
+        {
+            "format_version": 1,
+            "deployment": deployment,
+            "runs": [
+                {
+                    "run": run.run,
+                    "command": run.command,
+                    "outcome": run.outcome,
+                    "started": run.started,
+                    "seconds": run.seconds,
+                    "plan": dict(run.plan),
+                    "counts": dict(run.counts),
+                    "error": run.error or None,
+                    "program_version": run.program_version,
+                }
+                for run in runs
+            ],
+        }
+    )
 
 
 def render_status(name: str, statuses: Sequence[InstanceStatus]) -> str:

@@ -1,59 +1,87 @@
-"""Plain progress lines: one a step, with the time since the start."""
+"""Plain progress lines: one an event, with the time since the start; the same during a run and when read later."""
 
 from __future__ import annotations
 
 import time
-from typing import assert_never
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from orchestrator.cli.console import Console
 from orchestrator.cli.views.human import SYMBOLS
-from orchestrator.engine.hooks import (
-    ChangeFailed,
-    ChangeFinished,
-    ChangeProgress,
-    ChangeRetrying,
-    ChangeSkipped,
-    ChangeStarted,
-    Event,
-)
+from orchestrator.cli.views.words import duration
+from orchestrator.engine.hooks import Event
+from orchestrator.services.run_events import event_to_json
 
 _DOING = {
     "create": "creating",
     "update": "updating",
     "replace": "replacing",
+    "move": "moving",
     "delete": "deleting",
     "forget": "letting go",
 }
+_SYMBOLS = {action.value: symbol for action, symbol in SYMBOLS.items()}
 
 
-class ProgressLines:
-    """Prints every event of a run as one line on stderr."""
+class LineWriter:
+    """Tells the events of a run as lines; counts what is done.
 
-    def __init__(self, console: Console, total: int) -> None:
-        self._console = console
-        self._started = time.monotonic()
+    Args:
+        total: How many changes there are, if that is known already.
+    """
+
+    def __init__(self, total: int | None = None) -> None:
         self._total = total
         self._settled = 0
 
+    def line(self, event: Mapping[str, Any]) -> str:
+        """One event, as its JSON value, as text without its time; nothing if it says nothing to a person."""
+        kind, address, seconds = event["event"], event.get("address", ""), float(event.get("seconds") or 0)
+        match kind:
+            case "planned":
+                self._total = len(event["changes"])
+                counts = ", ".join(f"{number} {action}" for action, number in event["summary"].items())
+                return f"planned: {counts or 'nothing to do'}"
+            case "change-started":
+                action = event["action"]
+                return f"{_SYMBOLS.get(action, '?')} {address}: {_DOING.get(action, action)}"
+            case "change-progress":
+                return f"  {address}: {event['message']}"
+            case "change-retrying":
+                wait = f"Attempt {event['attempt']} begins in {duration(event['wait_seconds'])}"
+                return f"↻ {address}: {event['error']['summary']} {wait}"
+            case "change-finished":
+                return f"✓ {address}: done in {seconds:.1f} s{self._count()}"
+            case "change-failed":
+                return f"✗ {address}: failed after {seconds:.1f} s{self._count()}: {event['error']['summary']}"
+            case "change-skipped":
+                return f"· {address}: left undone{self._count()} ({event['because']})"
+        return ""
+
+    def _count(self) -> str:
+        self._settled += 1
+        return f" ({self._settled}/{self._total})" if self._total is not None else ""
+
+
+class ProgressLines:
+    """Tells every event of a run as one line while it goes on.
+
+    Args:
+        write: Takes a line.
+        total: How many changes there are.
+        clock: Seconds of a clock that is never set.
+    """
+
+    def __init__(self, write: Callable[[str], None], total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._write = write
+        self._clock = clock
+        self._started = clock()
+        self._lines = LineWriter(total)
+
     def __call__(self, event: Event) -> None:
         """Show one event."""
-        address = event.change.address
-        match event:
-            case ChangeStarted(change):
-                text = f"{SYMBOLS[change.action]} {address}: {_DOING.get(change.action.value, change.action.value)}"
-            case ChangeProgress(_, message):
-                text = f"  {address}: {message}"
-            case ChangeRetrying(_, error, attempt, seconds):
-                text = f"↻ {address}: {error.summary} Attempt {attempt} begins in {seconds:.0f} s"
-            case ChangeFinished(_, seconds):
-                self._settled += 1
-                text = f"✓ {address}: done in {seconds:.1f} s ({self._settled}/{self._total})"
-            case ChangeFailed(_, error, seconds):
-                self._settled += 1
-                text = f"✗ {address}: failed after {seconds:.1f} s: {error.summary}"
-            case ChangeSkipped():
-                self._settled += 1
-                text = f"· {address}: left undone ({event.because})"
-            case _:
-                assert_never(event)
-        self._console.progress(f"[{time.monotonic() - self._started:6.1f} s] {text}")
+        self._write(with_time(self._clock() - self._started, self._lines.line(event_to_json(event))))
+
+
+def with_time(elapsed: float, text: str) -> str:
+    """A line with the seconds since the start before it."""
+    return f"[{elapsed:6.1f} s] {text}"
