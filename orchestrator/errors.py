@@ -12,6 +12,7 @@
     ├── RemoteError             exit 1   a machine could not be reached or refused
     ├── OperationError          exit 1   an operation of a node failed
     ├── ApplyFailedError        exit 1   one or more changes of a plan failed
+    │   └── DegradedError       exit 1   all was done that can be without what could not be reached
     └── CancelledError          exit 130 the operator pressed Ctrl-C
 
 Subclasses live beside the code that raises them where they take domain arguments; all derive from the ones here.
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
     from orchestrator.diagnostics import Diagnostic
@@ -35,6 +36,12 @@ class DeployError(Exception):
         detail: Full sentences: what is wrong here, and why.
         resolution: What the reader can do about it.
         doc: Path of a page under ``docs/`` that tells more.
+
+    Attributes:
+        transient: Whether it may be gone a moment later without anybody mending anything (no answer, a broken
+            connection, too many requests), so that an operation is tried again. Whoever raises it sets it; what a
+            repetition cannot mend is never transient.
+        retry_after: Seconds that the other side asked to wait before the next attempt; 0 if it named none.
     """
 
     exit_code: ClassVar[int] = 1
@@ -45,6 +52,17 @@ class DeployError(Exception):
         self.detail = detail
         self.resolution = resolution
         self.doc = doc
+        self.transient = False
+        self.retry_after = 0.0
+
+    def passing(self, retry_after: float = 0.0) -> Self:
+        """The error itself, marked as transient.
+
+        Args:
+            retry_after: Seconds that the other side asked to wait.
+        """
+        self.transient, self.retry_after = True, retry_after
+        return self
 
     def __str__(self) -> str:
         return "\n".join(part for part in (self.summary, self.detail, self.resolution) if part)
@@ -139,6 +157,10 @@ class ApplyFailedError(DeployError):
         super().__init__(summary, detail=detail, resolution=resolution)
         self.failed = dict(failed or {})
         self.skipped = dict(skipped or {})
+
+
+class DegradedError(ApplyFailedError):
+    """Everything was done that can be done without what could not be reached; a later apply does the rest."""
 
 
 class CancelledError(DeployError):

@@ -67,6 +67,8 @@ class _Outcome:
 class AnsibleExecutor:
     """Runs playbooks over the machines that a node instance is hosted on."""
 
+    max_parallel = 10
+
     def run(self, request: OperationRequest) -> OperationResult:
         """Run the operation's playbook.
 

@@ -16,6 +16,9 @@ from orchestrator.state.model import InstanceRecord
 from orchestrator.state.secrets import SecretStore
 from orchestrator.topology.model import Value
 
+DEGRADED = "degraded"
+"""Attribute that lists what could not be reached and was left out; empty once an operation has reached everything."""
+
 
 @dataclass(frozen=True, slots=True)
 class Folders:
@@ -82,7 +85,10 @@ class OperationResult:
 
 
 class Executor(Protocol):
-    """Runs operations whose implementation artifact has the executor's type."""
+    """Runs operations whose implementation artifact has the executor's type.
+
+    One whose operations take much of this computer has an attribute ``max_parallel``: how many it runs at once.
+    """
 
     def run(self, request: OperationRequest) -> OperationResult:
         """Do it, idempotently: a repeated call after a crash finds what the first one made. Raises OperationError."""

@@ -24,6 +24,10 @@ class ExecutorRegistry:
         self._loaded: dict[str, Executor] = {}
         self._lock = Lock()
 
+    def parallel_limit(self, artifact_type: str) -> int:
+        """How many operations of this kind run on this computer at the same time at most; 0 for no bound of its own."""
+        return int(getattr(self.get(artifact_type), "max_parallel", 0)) if artifact_type in EXECUTORS else 0
+
     def get(self, artifact_type: str) -> Executor:
         """The executor for an artifact type.
 

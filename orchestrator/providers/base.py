@@ -90,7 +90,16 @@ class Resource:
 
 
 class MachineProvider(Protocol):
-    """An infrastructure API. Every method may raise ProviderError; none waits without bound."""
+    """An infrastructure API. Every method may raise ProviderError; none waits without bound.
+
+    An error that may be gone a moment later (no answer, too many requests, HTTP 5xx) is raised with ``transient`` set,
+    and with ``retry_after`` where the API says when to come back; one that a repetition cannot mend never is.
+
+    Attributes:
+        max_parallel: How many machines it makes or removes at the same time at most.
+    """
+
+    max_parallel: int
 
     def open(self) -> None:
         """Make sure that the API can be used. Besides ``create`` the only method that may start something."""

@@ -26,6 +26,11 @@ class UnknownProviderError(ProviderError):
         )
 
 
+def parallel_limit(name: str) -> int:
+    """How many machines the provider makes or removes at the same time at most; nothing is connected to for this."""
+    return load_provider(name).max_parallel
+
+
 def load_provider(name: str) -> MachineProvider:
     """The provider of that name.
 

@@ -56,6 +56,8 @@ class LocalProvider:
         client: The engine; found (or started) at first use if not given.
     """
 
+    max_parallel = 16
+
     def __init__(self, client: docker.DockerClient | None = None) -> None:
         self._given = client
         self._lock = Lock()
