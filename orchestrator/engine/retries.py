@@ -76,7 +76,7 @@ class RetryPolicy:
         raise AssertionError("the last attempt returns or raises")
 
     def _seconds_before(self, number: int, asked: float) -> float:
-        grown = min(self.longest_pause, self.first_pause * 2 ** (number - 2))
+        grown = min(self.longest_pause, self.first_pause * 2.0 ** (number - 2))
         return max(asked, grown * (0.5 + self.draw() / 2))
 
 

@@ -39,7 +39,7 @@ def add_approval(parser: argparse.ArgumentParser) -> None:
     """Whether to ask first."""
     parser.add_argument("--auto-approve", action="store_true", help="do not ask (needed without a terminal)")
     parser.add_argument(
-        "--parallelism", metavar="N", type=_positive, default=10, help="changes at the same time at most (default 10)"
+        "--parallelism", metavar="N", type=_positive, default=32, help="changes at the same time at most (default 32)"
     )
 
 
