@@ -51,7 +51,8 @@ def working(name: str, args: argparse.Namespace, console: Console) -> Iterator[O
             yield opened
         except (ApplyFailedError, CancelledError) as failure:
             tails = opened.log.tails if opened.log is not None else {}
-            raise explain(failure, tails, _command_to_go_on(args, console)) from failure
+            explain(failure, tails, _command_to_go_on(args, console))
+            raise
 
 
 def approve(args: argparse.Namespace, console: Console, opened: OpenDeployment, question: str) -> bool:

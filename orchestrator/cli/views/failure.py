@@ -16,10 +16,8 @@ MOST_NAMES = 8
 """How many addresses are named in a row; more are counted."""
 
 
-def explain(
-    failure: ApplyFailedError | CancelledError, tails: Mapping[str, LogTail], command: str
-) -> ApplyFailedError | CancelledError:
-    """The failure with all of that in its detail, and the command to go on in its resolution.
+def explain(failure: ApplyFailedError | CancelledError, tails: Mapping[str, LogTail], command: str) -> None:
+    """Put all of that into the failure's detail, and the command to go on into its resolution.
 
     Args:
         failure: As the engine raised it.
@@ -27,20 +25,13 @@ def explain(
         command: The command line that goes on; empty if the plan has to be made anew.
     """
     if isinstance(failure, CancelledError):
-        go_on = f"Go on with: {command}" if command else _PLAN_ANEW
-        return CancelledError(failure.summary, detail=failure.detail, resolution=go_on)
-    if not failure.failed:
-        return failure
-    parts = [_cause(addresses, failure.failed, tails) for addresses in _alike(failure.failed)]
-    if failure.skipped:
-        parts.append(_undone(failure.skipped))
-    return ApplyFailedError(
-        failure.summary,
-        detail="\n\n".join(parts),
-        resolution=f"Mend the cause, then go on where this run stopped: {command}" if command else _PLAN_ANEW,
-        failed=failure.failed,
-        skipped=failure.skipped,
-    )
+        failure.resolution = f"Go on with: {command}" if command else _PLAN_ANEW
+    elif failure.failed:
+        parts = [_cause(addresses, failure.failed, tails) for addresses in _alike(failure.failed)]
+        if failure.skipped:
+            parts.append(_undone(failure.skipped))
+        failure.detail = "\n\n".join(parts)
+        failure.resolution = f"Mend the cause, then go on where this run stopped: {command}" if command else _PLAN_ANEW
 
 
 _PLAN_ANEW = (
