@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.engine.apply import Outcome, apply_plan, failure_of
 from orchestrator.engine.hooks import Hook
-from orchestrator.errors import InvalidInputError
+from orchestrator.errors import DegradedError, InvalidInputError
 from orchestrator.manifest.build import build_manifest
 from orchestrator.manifest.model import Manifest
 from orchestrator.planning.actions import Action
@@ -18,16 +18,30 @@ from orchestrator.services.preflight import check_plan
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What an apply came to."""
+    """What an apply came to; ``degraded`` says what it has to do without, to be raised once the rest is shown."""
 
     outcome: Outcome
     manifest: Manifest
+    degraded: DegradedError | None = None
 
 
 def open_providers(providers: set[str]) -> None:
     """Make sure that the APIs can be used, before looking at what is there and before changing it."""
     for name in sorted(providers & set(PROVIDERS)):
         load_provider(name).open()
+
+
+def note_complete(saved: SavedPlan, opened: OpenDeployment) -> None:
+    """After a plan that asked for nothing: what is applied is complete, so that a rollback may return to it.
+
+    An earlier version of this program, or an apply that failed and was mended since, has not said so.
+    """
+    state = opened.state
+    if state is None or (state.template, state.profile) != (saved.template, saved.plan.profile):
+        return
+    if not any(state.is_at(version) for version in state.versions):
+        opened.session.keep_version(opened.run)
+        opened.session.snapshot()
 
 
 def apply_saved(saved: SavedPlan, opened: OpenDeployment, hook: Hook, parallelism: int) -> Applied:
@@ -57,9 +71,12 @@ def apply_saved(saved: SavedPlan, opened: OpenDeployment, hook: Hook, parallelis
     context = opened.context(desired, saved.application_root)
     try:
         outcome = apply_plan(plan, context, session, opened.noting(plan, hook), parallelism)
+        if outcome.is_complete:
+            session.keep_version(opened.run)
     finally:
         session.snapshot()
     failure = failure_of(outcome, opened.cancel.is_set())
-    if failure is not None:
+    degraded = failure if isinstance(failure, DegradedError) else None
+    if failure is not None and degraded is None:
         raise failure
-    return Applied(outcome, build_manifest(session.state, plan.substitutions, opened.folder))
+    return Applied(outcome, build_manifest(session.state, plan.substitutions, opened.folder), degraded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.cli.commands import options
@@ -12,7 +13,7 @@ from orchestrator.cli.views import human
 from orchestrator.errors import InvalidInputError
 from orchestrator.manifest.build import build_manifest
 from orchestrator.planning.plan_file import SavedPlan, is_saved_plan, load_saved_plan
-from orchestrator.services.apply import apply_saved, open_providers
+from orchestrator.services.apply import apply_saved, note_complete, open_providers
 from orchestrator.services.deployment import OpenDeployment
 from orchestrator.services.manifest import parse_stored_template
 from orchestrator.services.preflight import check_plan
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         saved = load_saved_plan(args.file)
         topology = parse_stored_template(saved.template, str(args.file))
         with working(saved.plan.deployment, args, console) as opened:
-            return _apply(args, console, opened, saved, topology)
+            return show_and_apply(args, console, opened, saved, topology)
     loaded = options.load(args, console)
     target = options.target(args, loaded)
     wanted, findings = want(target)
@@ -47,12 +48,23 @@ def run(args: argparse.Namespace, console: Console) -> int:
             open_providers({record.provider for record in opened.state.instances.values()})
         plan = prepare(target, opened, wanted, args.replace)
         saved = SavedPlan(plan, loaded.template_text, target.options, str(loaded.application_root))
-        return _apply(args, console, opened, saved, loaded.topology)
+        return show_and_apply(args, console, opened, saved, loaded.topology)
 
 
-def _apply(
-    args: argparse.Namespace, console: Console, opened: OpenDeployment, saved: SavedPlan, topology: Topology
+def show_and_apply(
+    args: argparse.Namespace,
+    console: Console,
+    opened: OpenDeployment,
+    saved: SavedPlan,
+    topology: Topology,
+    before: Callable[[], None] = lambda: None,
 ) -> int:
+    """Show the plan, ask, and do it; the exit code. ``before`` is called once the plan is approved.
+
+    Raises:
+        InvalidInputError: If something that the plan needs is not there.
+        ApplyFailedError: If changes failed, or something has to do without what could not be reached.
+    """
     plan = saved.plan
     show = console.progress if args.json else console.result
     show(human.render_plan(plan, topology))
@@ -62,6 +74,7 @@ def _apply(
     if plan.is_empty and opened.state is not None:
         manifest = build_manifest(opened.state, plan.substitutions, opened.folder)
         note_unchanged(opened, plan)
+        note_complete(saved, opened)
         note_manifest(opened, manifest)
         if not args.json:
             console.result("\n" + human.render_endpoints(manifest))
@@ -69,6 +82,7 @@ def _apply(
     show("\n" + human.render_substitutions(plan.substitutions))
     if not approve(args, console, opened, "\nApply this plan?"):
         return 1
+    before()
     total = sum(1 for change in plan.changes.values() if not change.is_noop)
     with progress(args, console, opened, plan, topology, f"Applying {opened.name}") as hook:
         applied = apply_saved(saved, opened, hook, args.parallelism)
@@ -78,4 +92,6 @@ def _apply(
             f"\nApplied {total} changes in {console.elapsed():.0f} s.\n\n{human.render_endpoints(applied.manifest)}"
         )
         console.result("\n" + human.render_substitutions(plan.substitutions))
+    if applied.degraded is not None:
+        raise applied.degraded
     return 0
