@@ -22,13 +22,12 @@ from orchestrator.state.folders import (
     deployment_folder,
     make_run_folder,
     new_run_id,
-    secrets_folder,
     state_folder,
 )
 from orchestrator.state.local_store import LocalStateStore
 from orchestrator.state.lock import DeploymentLock
 from orchestrator.state.model import State
-from orchestrator.state.secret_file import FileSecretStore
+from orchestrator.state.secret_store import SealedSecretStore, open_secrets
 from orchestrator.state.session import DeploymentSession
 
 
@@ -51,7 +50,7 @@ class OpenDeployment:
     name: str
     folder: Path
     session: DeploymentSession
-    secrets: FileSecretStore
+    secrets: SealedSecretStore
     cancel: Event
     run: str
     run_folder: Path
@@ -115,5 +114,5 @@ def open_for_working(name: str, command: str, cancel: Event) -> Iterator[OpenDep
 
 def _open(name: str, cancel: Event, run: str, run_folder: Path, lock_fd: int) -> OpenDeployment:
     session = DeploymentSession(LocalStateStore(state_folder(name)), name)
-    secrets = FileSecretStore(secrets_folder(name))
+    secrets = open_secrets(name)
     return OpenDeployment(name, deployment_folder(name), session, secrets, cancel, run, run_folder, lock_fd)

@@ -18,9 +18,9 @@ from orchestrator.production.load import Loaded
 from orchestrator.production.placement import place_components
 from orchestrator.services.compile import ForeignFileError, OutputError
 from orchestrator.services.load import LoadedTopology
-from orchestrator.state.folders import deployment_folder, secrets_folder
+from orchestrator.state.folders import deployment_folder
 from orchestrator.state.lock import DeploymentLock
-from orchestrator.state.secret_file import FileSecretStore
+from orchestrator.state.secret_store import open_secrets
 from orchestrator.state.secrets import SecretStore
 
 _PRIVATE = 0o600
@@ -127,9 +127,7 @@ def write_export(
             return tuple(paths), found.diagnostics
         _make_private(folder)
         with DeploymentLock(deployment_folder(name)).acquire("compile --with-secrets"):
-            secrets: Secrets = ResolvedSecrets(
-                FileSecretStore(secrets_folder(name)), _given(production, token_file), production.root
-            )
+            secrets: Secrets = ResolvedSecrets(open_secrets(name), _given(production, token_file), production.root)
             found = export(production, loaded.topology, dialect, settings, secrets)
         _write(folder, {folder / file: text for file, text in found.files.items()}, _PRIVATE)
     except OSError as cause:

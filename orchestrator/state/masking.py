@@ -7,7 +7,7 @@ import functools
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
@@ -60,9 +60,20 @@ class SecretMask:
 
 @functools.lru_cache(maxsize=8)
 def _pattern(values: tuple[str, ...]) -> re.Pattern[str] | None:
-    forms = {form for value in values if len(value) >= _SHORTEST for form in _forms(value)}
+    forms = {form for value in values for form in forms_of(value)}
     ordered = sorted(forms, key=lambda form: (-len(form), form))
     return re.compile("|".join(re.escape(form) for form in ordered)) if ordered else None
+
+
+def forms_of(value: str) -> frozenset[str]:
+    """Every form in which a secret value is looked for; none if it is too short to be told from ordinary text."""
+    return frozenset(_forms(value)) if len(value) >= _SHORTEST else frozenset()
+
+
+def without_secrets(environment: Mapping[str, str], values: Iterable[str]) -> dict[str, str]:
+    """Environment variables for a child process, less those that hold a secret value."""
+    known = tuple(values)
+    return {name: text for name, text in environment.items() if mask(text, known) == text}
 
 
 def _forms(value: str) -> Iterator[str]:

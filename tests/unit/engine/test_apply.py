@@ -21,9 +21,11 @@ from orchestrator.planning.desired import DesiredInstance, Operation
 from orchestrator.planning.observation import Observation, Presence
 from orchestrator.planning.planner import Wanted, plan_apply, plan_destroy
 from orchestrator.providers.base import DeploymentTag
+from orchestrator.state.document_file import FileDocument
 from orchestrator.state.local_store import LocalStateStore
 from orchestrator.state.model import InstanceRecord, Lifecycle
-from orchestrator.state.secret_file import FileSecretStore
+from orchestrator.state.secret_keys import find_keys
+from orchestrator.state.secret_store import SealedSecretStore
 from orchestrator.state.session import DeploymentSession
 
 MAKE = Operation("create", "fake", "make")
@@ -99,7 +101,7 @@ class Bed:
             tag=DeploymentTag("demo", "lineage"),
             run="run",
             folders=Folders(self.folder, self.folder, self.folder, self.folder),
-            secrets=FileSecretStore(self.folder),
+            secrets=SealedSecretStore(FileDocument(self.folder / "secrets.json"), "demo", find_keys()),
             desired=wanted.instances,
             executors=FakeExecutors(self.world),
             cancel=self.cancel,

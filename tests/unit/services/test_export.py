@@ -15,8 +15,7 @@ from orchestrator.production.dialects.settings import ExportSettings
 from orchestrator.services.compile import ForeignFileError, write_compiled
 from orchestrator.services.export import GivenSecretMissingError, NoProductionFileError, write_export
 from orchestrator.services.load import LoadedTopology, load_topology
-from orchestrator.state.folders import secrets_folder
-from orchestrator.state.secret_file import FileSecretStore
+from orchestrator.state.secret_store import open_secrets
 
 CASE = Path(__file__).parents[2] / "golden" / "dialects" / "every-layer"
 GIVEN = (
@@ -91,7 +90,7 @@ def test_secrets_are_resolved_for_their_owner_only_and_stay_the_same(application
     assert second == first
     assert set(first) == set(references)
 
-    store = FileSecretStore(secrets_folder("every-layer"))
+    store = open_secrets("every-layer")
     names = set(re.findall(r"secret:(im-[a-z0-9-]+)", "".join(references.values()))) - {"im-auth"}
     assert names
     values = {name: store.get(name) for name in names}
@@ -111,7 +110,8 @@ def test_secrets_are_resolved_for_their_owner_only_and_stay_the_same(application
 
 def test_given_secrets_are_not_kept(application: Path, tmp_path: Path) -> None:
     written(application, tmp_path / "private", with_secrets=True)
-    kept = (secrets_folder("every-layer") / "secrets.json").read_text(encoding="utf-8")
+    kept = "".join(open_secrets("every-layer").values())
+    assert kept
     for secret in (*GIVEN, "-----BEGIN", "not-a-password"):
         assert secret not in kept
 
@@ -155,7 +155,7 @@ def test_the_token_of_the_top_is_read_from_a_file(application: Path, tmp_path: P
 def test_what_a_file_does_not_hold_is_looked_for_in_the_store(application: Path, tmp_path: Path) -> None:
     nodes = application.parent / "physical_nodes.yaml"
     nodes.write_text(nodes.read_text(encoding="utf-8").replace("secret_key: not-a-secret-lambda", ""), encoding="utf-8")
-    FileSecretStore(secrets_folder("every-layer")).put("layer4-lambda-functions-store-key", "not-a-secret-of-the-store")
+    open_secrets("every-layer").put("layer4-lambda-functions-store-key", "not-a-secret-of-the-store")
     template = yaml.safe_load(written(application, tmp_path / "private", with_secrets=True)["detect.yaml"])
     function = template["topology_template"]["node_templates"]["oscar_service_detect"]
     (keys,) = function["properties"]["storage_providers"]["s3"].values()
@@ -276,7 +276,7 @@ def test_secrets_are_not_printed(application: Path, tmp_path: Path, capsys: pyte
     arguments = ["compile", str(application), "--dialect", "fdl", "-o", str(tmp_path / "fdl"), "--with-secrets"]
     assert main(arguments) == 0
     shown = "".join(capsys.readouterr())
-    for value in (*FileSecretStore(secrets_folder("every-layer")).values(), *GIVEN):
+    for value in (*open_secrets("every-layer").values(), *GIVEN):
         assert value not in shown
 
 
