@@ -143,6 +143,7 @@ class ApplyFailedError(DeployError):
         resolution: The same.
         failed: What each failed change failed at, by address.
         skipped: What each change that was left undone waited for in vain, by address.
+        degraded: What each change that was done has to do without, by address.
     """
 
     def __init__(
@@ -153,10 +154,12 @@ class ApplyFailedError(DeployError):
         resolution: str = "",
         failed: Mapping[str, DeployError] | None = None,
         skipped: Mapping[str, str] | None = None,
+        degraded: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__(summary, detail=detail, resolution=resolution)
         self.failed = dict(failed or {})
         self.skipped = dict(skipped or {})
+        self.degraded = dict(degraded or {})
 
 
 class DegradedError(ApplyFailedError):

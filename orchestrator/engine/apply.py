@@ -168,6 +168,9 @@ def failure_of(outcome: Outcome, cancelled: bool) -> DeployError | None:
             f"{len(outcome.failed)} change{'s' if len(outcome.failed) > 1 else ''} failed.",
             detail="\n\n".join(lines),
             resolution="Mend the cause and run the same command again: it goes on where this run stopped.",
+            failed=outcome.failed,
+            skipped=outcome.skipped,
+            degraded=outcome.degraded,
         )
     if cancelled:
         undone = ", ".join(outcome.skipped) or "nothing"
@@ -181,5 +184,6 @@ def failure_of(outcome: Outcome, cancelled: bool) -> DeployError | None:
             "The deployment runs, but not whole.",
             detail="\n".join((*partial, "These could not be reached; all else was done.")),
             resolution="Bring them back and run the same command again: it completes what they are missing.",
+            degraded=outcome.degraded,
         )
     return None

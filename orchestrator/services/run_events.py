@@ -37,11 +37,11 @@ def event_to_json(event: Event) -> dict[str, Any]:
             return {"event": "change-started", **about}
         case ChangeProgress(_, message):
             return {"event": "change-progress", **about, "message": message}
-        case ChangeRetrying(_, error, attempt, seconds):
-            wait = {"attempt": attempt, "wait_seconds": round(seconds, 3)}
+        case ChangeRetrying(_, error, attempt, seconds, of):
+            wait = {"attempt": attempt, "of": of, "wait_seconds": round(seconds, 3)}
             return {"event": "change-retrying", **about, **wait, "error": error_to_json(error)}
-        case ChangeFinished(_, seconds):
-            return {"event": "change-finished", **about, "seconds": round(seconds, 3)}
+        case ChangeFinished(_, seconds, degraded):
+            return {"event": "change-finished", **about, "seconds": round(seconds, 3), "without": list(degraded)}
         case ChangeFailed(_, error, seconds):
             return {"event": "change-failed", **about, "seconds": round(seconds, 3), "error": error_to_json(error)}
         case ChangeSkipped(_, because):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import __version__
 from orchestrator.engine.hooks import ChangeFailed, ChangeProgress, ChangeStarted, Event, Hook
-from orchestrator.errors import CancelledError, DeployError, StateError
+from orchestrator.errors import CancelledError, DegradedError, DeployError, StateError
 from orchestrator.services.run_events import (
     COUNTED,
     FORMAT_VERSION,
@@ -181,6 +181,8 @@ class RunLog:
     def _outcome(self, error: BaseException | None) -> str:
         if isinstance(error, CancelledError | KeyboardInterrupt):
             return "interrupted"
+        if isinstance(error, DegradedError):
+            return "degraded"
         if error is not None:
             return "failed"
         return "declined" if self._declined else "succeeded"

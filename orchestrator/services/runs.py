@@ -40,8 +40,8 @@ class RunSummary:
     Attributes:
         run: Its identifier.
         folder: Its folder.
-        outcome: ``succeeded``, ``failed``, ``interrupted`` or ``declined``; ``running`` while it goes on, ``cut off``
-            if its process went without an end, ``not recorded`` if an earlier version of the program made it.
+        outcome: ``succeeded``, ``degraded``, ``failed``, ``interrupted`` or ``declined``; ``running`` while it goes on,
+            ``cut off`` if its process went without an end, ``not recorded`` if an earlier version made it.
         started: When; from the identifier if there is no record.
         seconds: How long it took; up to its last event if it has no end, ``None`` if nothing is known of it.
         command: The command line; empty if not recorded.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.views.human import count
-from orchestrator.errors import ApplyFailedError, CancelledError, DeployError
+from orchestrator.errors import ApplyFailedError, CancelledError, DegradedError, DeployError
 
 if TYPE_CHECKING:
     from orchestrator.services.run_log import LogTail
@@ -26,8 +26,11 @@ def explain(failure: ApplyFailedError | CancelledError, tails: Mapping[str, LogT
     """
     if isinstance(failure, CancelledError):
         failure.resolution = f"Go on with: {command}" if command else _PLAN_ANEW
+    elif isinstance(failure, DegradedError):
+        failure.resolution = f"Bring them back, then complete it: {command}" if command else _PLAN_ANEW
     elif failure.failed:
         parts = [_cause(addresses, failure.failed, tails) for addresses in _alike(failure.failed)]
+        parts += [f"! {address} does without {', '.join(missing)}" for address, missing in failure.degraded.items()]
         if failure.skipped:
             parts.append(_undone(failure.skipped))
         failure.detail = "\n\n".join(parts)

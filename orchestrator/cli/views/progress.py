@@ -47,10 +47,12 @@ class LineWriter:
             case "change-progress":
                 return f"  {address}: {event['message']}"
             case "change-retrying":
-                wait = f"Attempt {event['attempt']} begins in {duration(event['wait_seconds'])}"
+                attempt = f"{event['attempt']} of {event['of']}" if event.get("of") else str(event["attempt"])
+                wait = f"Attempt {attempt} begins in {duration(event['wait_seconds'])}"
                 return f"↻ {address}: {event['error']['summary']} {wait}"
             case "change-finished":
-                return f"✓ {address}: done in {seconds:.1f} s{self._count()}"
+                without = f", without {', '.join(event['without'])}" if event.get("without") else ""
+                return f"✓ {address}: done in {seconds:.1f} s{without}{self._count()}"
             case "change-failed":
                 return f"✗ {address}: failed after {seconds:.1f} s{self._count()}: {event['error']['summary']}"
             case "change-skipped":

@@ -104,11 +104,13 @@ class Board:
                 row.stand, row.since, row.text = Stand.RUNNING, now, ""
             case ChangeProgress(_, message):
                 row.stand, row.text = Stand.RUNNING, masked(message)
-            case ChangeRetrying(_, error, attempt, seconds):
+            case ChangeRetrying(_, error, attempt, seconds, of):
                 row.stand = Stand.RETRYING
-                row.text = f"attempt {attempt} in {seconds:.0f} s: {masked(error.summary)}"
-            case ChangeFinished(_, seconds):
-                row.stand, row.seconds, row.text = Stand.DONE, seconds, ""
+                number = f"{attempt} of {of}" if of else str(attempt)
+                row.text = f"attempt {number} in {seconds:.0f} s: {masked(error.summary)}"
+            case ChangeFinished(_, seconds, degraded):
+                row.stand, row.seconds = Stand.DONE, seconds
+                row.text = f"without {', '.join(degraded)}" if degraded else ""
             case ChangeFailed(_, error, seconds):
                 row.stand, row.seconds, row.text = Stand.FAILED, seconds, masked(error.summary)
             case ChangeSkipped():

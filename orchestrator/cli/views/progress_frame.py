@@ -22,10 +22,11 @@ _SIGNS = {
     Stand.FAILED: ("✗", "bold red"),
     Stand.SKIPPED: ("-", "yellow"),
 }
+_GOING = (Stand.RETRYING, Stand.RUNNING)
 _WIDEST_ADDRESS = 34
 _HEADER_LINES = 2
 _FINAL_ROWS = 60
-"""A run with more changes than this leaves only what is not done in the scrollback, the rest in numbers."""
+"""A run with more changes than this leaves only what failed in the scrollback, the rest in numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Frame:
         if len(rows) <= _FINAL_ROWS:
             shown = [(title, members, list(members)) for title, members in groups.items()]
         else:
-            shown = [(t, m, [row for row in m if row.stand is not Stand.DONE]) for t, m in groups.items()]
+            shown = [(t, m, [row for row in m if row.stand is Stand.FAILED]) for t, m in groups.items()]
         lines = []
         for title, members, visible in shown:
             lines.append(_group_line(title, members))
@@ -72,7 +73,7 @@ class Frame:
         bar = max(10, min(50, width - len(numbers) - 2))
         filled = bar * over // max(1, len(board.rows))
         style = "red" if counts[Stand.FAILED] else "green"
-        second = Text.assemble(("━" * filled, style), ("━" * (bar - filled), "dim"), "  ", numbers)
+        second = Text.assemble(("━" * filled, style), ("─" * (bar - filled), "dim"), "  ", numbers)
         return [first, second]
 
     def _estimate(self) -> str:
@@ -98,15 +99,20 @@ class Frame:
         return lines
 
     def _crowded(self, width: int, room: int) -> list[Text]:
-        """One line for the groups together, then as many as fit of what failed, is tried again, runs the longest."""
+        """The groups in numbers, then as many rows as fit: of what failed at most half, of what runs the longest."""
         rows = list(self.board.rows.values())
-        wanted = [row for stand in ACTIVE for row in sorted(_standing(rows, stand), key=lambda r: r.since)]
         heads = [_group_line(title, members) for title, members in self.board.groups.items()]
         if len(heads) > max(1, room // 3):
             heads = [_group_line(f"{len(heads)} layers and others", rows)]
         fit = max(0, room - len(heads))
-        lines = heads + [self._row_line(row, width) for row in wanted[: fit - 1 if len(wanted) > fit else fit]]
-        left = Counter(row.stand for row in wanted[max(0, fit - 1) :]) if len(wanted) > fit else None
+        failed = [row for row in rows if row.stand is Stand.FAILED]
+        going = [row for stand in _GOING for row in sorted(_standing(rows, stand), key=lambda row: row.since)]
+        if len(failed) + len(going) > fit:
+            fit -= 1
+        shown_failed = failed[: max(fit // 2, fit - len(going))]
+        shown = [*shown_failed, *going[: max(0, fit - len(shown_failed))]]
+        lines = heads + [self._row_line(row, width) for row in shown]
+        left = Counter(row.stand for row in (*failed, *going)) - Counter(row.stand for row in shown)
         if left:
             more = ", ".join(f"{left[stand]} more {stand}" for stand in ACTIVE if left[stand])
             lines.append(Text(f"    … {more}", "dim"))
@@ -120,9 +126,12 @@ class Frame:
         name = row.change.address
         if cell_len(name) > address:
             name = set_cell_size(name, address - 1) + "…"
-        text = f"because of {row.text}" if row.stand is Stand.SKIPPED and row.text in self.board.rows else row.text
-        told = {Stand.WAITING: "", Stand.DONE: row.change.action.value}.get(row.stand, one_line(text))
-        left = Text.assemble("    ", (sign, style), f" {set_cell_size(name, address)}  ", (told, _text_style(row)))
+        told = {Stand.WAITING: "", Stand.DONE: f"{row.change.action.value} {row.text}"}.get(row.stand, row.text)
+        if row.stand is Stand.SKIPPED and row.text in self.board.rows:
+            told = f"because of {row.text}"
+        left = Text.assemble(
+            "    ", (sign, style), f" {set_cell_size(name, address)}  ", (one_line(told), _text_style(row))
+        )
         seconds = row.elapsed(self.now)
         return _spread(left, Text(duration(seconds) if seconds >= 0.5 else "", "dim"), width)
 
