@@ -103,13 +103,14 @@ def _make(request: OperationRequest, maker: ImageMaker) -> ComponentImage:
     source = request.instance.artifacts.get("source", "")
     if source:
         folder = request.folders.application / source
-        if not folder.is_dir():
+        digest = str(properties.get("source_digest") or "")
+        if not folder.is_dir() and not maker.has_built(component, digest):
             raise OperationError(
                 "The sources of a component are not there.",
                 detail=f"{request.instance.address} is built from {folder}, which is no folder.",
                 resolution="Put them back, or plan again.",
             )
-        return maker.from_sources(component, folder, str(properties.get("source_digest") or ""))
+        return maker.from_sources(component, folder, digest)
     if request.instance.settings.get("pass_through") is True:
         return maker.passing_on(component)
     return maker.pulled(str(properties.get("image") or ""))

@@ -26,6 +26,9 @@ from orchestrator.topology.source_digest import source_digest, source_files
 SOURCE_LABEL = "continuum.source"
 """Label with the digest of the sources that an image was built from."""
 
+USED_BY = "-used-by-"
+"""Within a tag: after it comes who uses the image."""
+
 _RECIPE = 1
 """Counts changes of how images are built, so that an image of an earlier recipe is not taken for one of this."""
 
@@ -74,12 +77,18 @@ class ImageMaker:
             OperationError: If the sources changed meanwhile, or are not a component's.
             ImageBuildError: If a step of the build fails.
         """
-        actual = source_digest(folder)
+        actual = source_digest(folder) if folder.is_dir() else ""
         if digest and digest != actual:
+            built = self._built_before(component, digest)
+            if built:
+                self.progress(f"using {built}, which was built from these sources before")
+                return self._checked(built)
             raise OperationError(
                 "The sources of a component changed.",
-                detail=f"{folder} has the digest {actual[:19]}…; the plan was made for {digest[:19]}….",
-                resolution="Plan again, so that what is built is what was looked at.",
+                detail=f"{folder} has the digest {actual[:19] or 'of nothing'}…; the plan was made for "
+                f"{digest[:19]}…, and the container engine has no image that was built from those.",
+                resolution="Plan again, so that what is built is what was looked at. To return to what was applied "
+                "before, put the sources back as they were then.",
             )
         names = source_files(folder)
         if "main.py" not in names and "script.sh" not in names:
@@ -96,6 +105,19 @@ class ImageMaker:
                     base = self._from_dockerfile(component, folder, base)
                 self._build(component, folder, names, base, tag, actual)
         return self._checked(tag)
+
+    def has_built(self, component: str, digest: str) -> bool:
+        """Whether the engine has an image that was built from sources with that digest, which need not be there."""
+        return bool(digest) and bool(self._built_before(component, digest))
+
+    def _built_before(self, component: str, digest: str) -> str:
+        """Tag of the newest image that was built from sources with that digest; empty if there is none."""
+        filters = {"label": [f"{SOURCE_LABEL}={digest}"]}
+        with translated_errors(f"looking for an earlier image of {component}"):
+            images = self.client.images.list(repository(component), filters=filters)
+        fitting = [i for i in images if i.attrs.get("Architecture", self.architecture) == self.architecture]
+        newest = sorted(fitting, key=lambda i: str(i.attrs.get("Created", "")), reverse=True)
+        return next((str(tag) for image in newest for tag in image.tags if USED_BY not in tag), "")
 
     def passing_on(self, component: str) -> ComponentImage:
         """An image whose script copies the input to the output."""
@@ -225,6 +247,13 @@ class ImageMaker:
                 resolution="Give an image for that architecture, or the component's sources.",
             )
         return ComponentImage(tag, str(image.id), found)
+
+
+def give_name(client: docker.DockerClient, digest: str, reference: str) -> None:
+    """Have ``reference`` mean the image of that identifier in the engine, whatever it means now."""
+    name, _, tag = reference.rpartition(":") if ":" in reference.rsplit("/", 1)[-1] else (reference, "", "latest")
+    with translated_errors(f"naming the image {digest[:19]}…"):
+        client.images.get(digest).tag(name, tag)
 
 
 def repository(component: str) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # what `deploy validate` must not wait for
     from orchestrator.planning.plan import Plan
     from orchestrator.services.runs import RunSummary
     from orchestrator.services.status import InstanceStatus
+    from orchestrator.state.model import State
 
 
 _INVISIBLE = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -80,6 +81,30 @@ def render_runs(deployment: str, runs: Sequence[RunSummary]) -> str:
                     "program_version": run.program_version,
                 }
                 for run in runs
+            ],
+        }
+    )
+
+
+def render_versions(state: State) -> str:
+    """Versions that were applied completely, the newest first."""
+    return _dump(
+        {
+            "format_version": 1,
+            "deployment": state.deployment,
+            "versions": [
+                {
+                    "number": version.number,
+                    "time": version.time,
+                    "run": version.run,
+                    "present": state.is_at(version),
+                    "profile": version.profile,
+                    "profile_options": dict(version.profile_options),
+                    "application_root": version.application_root,
+                    "images": dict(version.images),
+                    "template": version.template,
+                }
+                for version in reversed(state.versions)
             ],
         }
     )

@@ -1,0 +1,41 @@
+"""Versions, rollbacks, drift and what a destroy left behind, as text for a person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.cli.views.human import table
+
+if TYPE_CHECKING:
+    from orchestrator.services.rollback import Rollback
+    from orchestrator.state.model import State
+
+
+def render_versions(state: State) -> str:
+    """What a rollback can return to, the newest first, and whether it is what was applied last."""
+    if not state.versions:
+        return f"{state.deployment} has no version yet: no apply of it has done everything."
+    rows = [
+        (
+            str(version.number),
+            version.time[:19].replace("T", " ") + " UTC",
+            version.run,
+            " ".join([version.profile, *(f"{k}={v}" for k, v in version.profile_options.items())]),
+            "present" if state.is_at(version) else "",
+        )
+        for version in reversed(state.versions)
+    ]
+    text = f"{state.deployment}\n" + table(("version", "applied", "run", "profile", ""), rows)
+    if not any(state.is_at(version) for version in state.versions):
+        text += "\nWhat was applied last is none of these: that apply did not do everything."
+    return text
+
+
+def render_rollback(rollback: Rollback) -> str:
+    """Which version it goes back to, and where its images come from."""
+    version = rollback.version
+    lines = [f"Back to version {version.number}, applied {version.time[:19].replace('T', ' ')} UTC (run {version.run})"]
+    for image in rollback.images:
+        detail = f" ({image.detail})" if image.detail else ""
+        lines.append(f"  image {image.address} {image.digest[:19]}…: {image.source.value}{detail}")
+    return "\n".join(lines) + "\n"
