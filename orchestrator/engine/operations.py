@@ -11,9 +11,11 @@ from orchestrator.executors.base import Folders, OperationRequest
 from orchestrator.executors.registry import ExecutorRegistry
 from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance, Operation
+from orchestrator.planning.observation import Presence
 from orchestrator.planning.plan import Change
-from orchestrator.planning.planner import instance_of_record
+from orchestrator.planning.records import instance_of_record
 from orchestrator.providers.base import DeploymentTag
+from orchestrator.state.former import former_generation
 from orchestrator.state.model import InstanceRecord, Lifecycle, Pending
 from orchestrator.state.secrets import SecretStore
 from orchestrator.state.session import StateWriter
@@ -73,6 +75,8 @@ def perform(change: Change, context: RunContext, writer: StateWriter, progress: 
     """
     if change.action is Action.FORGET:
         writer.remove(change.address)
+    elif change.action is Action.REFRESH:
+        _take_over(change, writer)
     elif change.action is Action.DELETE:
         _remove(change, context, writer, progress)
         writer.remove(change.address)
@@ -80,13 +84,38 @@ def perform(change: Change, context: RunContext, writer: StateWriter, progress: 
         _remove(change, context, writer, progress)
         _make(change, context, writer, progress)
     else:
+        if change.action is Action.MOVE:
+            _set_aside(change, writer)
         _make(change, context, writer, progress)
 
 
-def _make(change: Change, context: RunContext, writer: StateWriter, progress: Callable[[str], None]) -> None:
+def _set_aside(change: Change, writer: StateWriter) -> None:
+    """Keep what is moved away from under its former address, unless an earlier attempt has done so.
+
+    Between this step and the next both records are of one object: the planner knows them by their generation.
+    """
     old = writer.state.instances.get(change.address)
+    if old is not None and old.generation == former_generation(change.former):
+        writer.record(replace(old, address=change.former, pending=None))
+
+
+def _take_over(change: Change, writer: StateWriter) -> None:
+    """Record what was found. What is lost keeps its generation, so that the next object gets another token."""
+    record = writer.state.instances.get(change.address)
+    if record is None or change.observed is None:
+        return
+    if change.observed.presence is Presence.MISSING:
+        writer.record(replace(record, lifecycle=Lifecycle.INITIAL, attributes={}, pending=None))
+    else:
+        writer.record(replace(record, attributes={**record.attributes, **change.observed.attributes}))
+
+
+def _make(change: Change, context: RunContext, writer: StateWriter, progress: Callable[[str], None]) -> None:
+    known = writer.state.instances
+    old = known.get(change.address)
     generation = _generation(change, old)
     instance = change.instance
+    dependencies = instance.dependencies
     keeps = old is not None and change.action is Action.UPDATE
     record = InstanceRecord(
         address=change.address,
@@ -97,10 +126,11 @@ def _make(change: Change, context: RunContext, writer: StateWriter, progress: Ca
         lifecycle=old.lifecycle if old and keeps else Lifecycle.INITIAL,
         inputs=instance.inputs,
         attributes=old.attributes if old and keeps else {},
-        dependencies=instance.dependencies,
+        dependencies=dependencies,
         pending=Pending(
             change.action.value, creation_token(context.tag.lineage, change.address, generation), context.run
         ),
+        wired={d: known[d].generation for d in dependencies if d in known},
     )
     record = _run_operations(change, record, MAKING, context, writer, progress)
     writer.record(replace(record, lifecycle=Lifecycle.STARTED, pending=None))
@@ -110,7 +140,9 @@ def _generation(change: Change, old: InstanceRecord | None) -> int:
     """The next number where a new object takes the place of an old one; the same where a cut-off create goes on."""
     if old is None:
         return 1
-    cut_off = old.pending is not None and old.pending.action in ("create", "replace")
+    if change.action is Action.MOVE:
+        return former_generation(change.former) + 1
+    cut_off = old.pending is not None and old.pending.action in ("create", "move", "replace")
     renewed = change.action is Action.REPLACE or (change.action is Action.CREATE and not cut_off)
     return old.generation + 1 if renewed else old.generation
 

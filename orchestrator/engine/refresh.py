@@ -10,7 +10,7 @@ from orchestrator.errors import DeployError
 from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.observation import Observation, Presence
-from orchestrator.planning.planner import instance_of_record
+from orchestrator.planning.records import instance_of_record, is_rehosted
 from orchestrator.state.model import InstanceRecord
 
 _PARALLEL_LOOKS = 32
@@ -43,7 +43,8 @@ def _observe(
     context: RunContext,
     known: Mapping[str, InstanceRecord],
 ) -> Observation:
-    instance = wanted or instance_of_record(record)
+    # What is to move is looked for where it is, not where it will be.
+    instance = instance_of_record(record) if wanted is None or is_rehosted(wanted, record) else wanted
     seen: list[Observation] = []
     kinds: set[str] = set()
     for operation in instance.operations.values():

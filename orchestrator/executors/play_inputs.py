@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from orchestrator.errors import OperationError
 from orchestrator.executors.base import OperationRequest
 from orchestrator.resources import data_path, standin_path
+from orchestrator.state.former import is_former
 from orchestrator.state.model import InstanceRecord
-from orchestrator.state.secrets import PREFIX
+from orchestrator.state.secret_references import SecretResolver
+from orchestrator.state.secrets import references
 from orchestrator.topology.model import Value
 
 _HOSTING = ("host", "machine")
@@ -56,27 +58,34 @@ class InputResolver:
 
     def __init__(self, request: OperationRequest) -> None:
         self._request = request
+        self._secrets = SecretResolver(request.secrets, request.instance.secret_versions)
         self.secrets: list[str] = []
 
-    def resolve(self, value: Value) -> Value:
-        """``value`` with secrets, shipped files and attributes in place of their references."""
+    def resolve(self, value: Value, name: str = "") -> Value:
+        """``value`` with secrets, shipped files and attributes in place of their references.
+
+        Args:
+            value: The value of an input.
+            name: The input, for messages.
+        """
         if isinstance(value, str):
-            return self._text(value)
+            return self._text(value, name)
         if isinstance(value, list):
-            return [self.resolve(item) for item in value]
+            return [self.resolve(item, name) for item in value]
         if isinstance(value, dict):
             if set(value) == {"get_attribute"}:
                 return self._attribute(value["get_attribute"])
-            return {key: self.resolve(item) for key, item in value.items()}
+            return {key: self.resolve(item, name) for key, item in value.items()}
         return value
 
     def resolve_all(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """Every value of a mapping resolved."""
-        return {name: self.resolve(value) for name, value in values.items()}
+        return {name: self.resolve(value, name) for name, value in values.items()}
 
-    def _text(self, value: str) -> str:
-        if value.startswith(PREFIX):
-            secret = self._request.secrets.get_or_create(value.removeprefix(PREFIX))
+    def _text(self, value: str, name: str) -> str:
+        if references(value):
+            where = f"{self._request.instance.address}: input {name!r} of {self._request.operation}"
+            secret = self._secrets.resolve(value, where, make=True)
             self.secrets.append(secret)
             return secret
         if value.startswith(_RESOURCE):
@@ -92,7 +101,8 @@ class InputResolver:
         node, name = str(arguments[0]), str(arguments[1])
         if node == "SELF":
             node = self._request.instance.address
-        records = [r for r in self._request.known.values() if node in {r.address, r.node}]
+        known = self._request.known.values()
+        records = [r for r in known if node == r.address or (node == r.node and not is_former(r.address))]
         values = [r.attributes[name] for r in records if name in r.attributes]
         if not values:
             raise self._unresolved(arguments)

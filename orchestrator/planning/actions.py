@@ -11,10 +11,24 @@ class Action(StrEnum):
     NO_OP = "no-op"
     CREATE = "create"
     UPDATE = "update"
+    MOVE = "move"
+    """Make it on another host while the former one goes on working; the former one is removed by a change of its own,
+    once everything that was wired to it has been rewired."""
+
     REPLACE = "replace"
     DELETE = "delete"
     FORGET = "forget"
     """Delete from the state only: it goes with the machine it is hosted on, which is deleted by the same plan."""
 
+    REFRESH = "refresh"
+    """Take over into the state what was found; nothing outside changes."""
+
     READ = "read"
     """Only for observing; never in a plan."""
+
+
+REMOVALS = (Action.DELETE, Action.FORGET)
+"""After these nothing is at the address any longer."""
+
+RENEWALS = (Action.CREATE, Action.MOVE, Action.REPLACE)
+"""After these another object is at the address."""

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from orchestrator.topology.model import Value
 
+SECRETS = "secrets."
+"""Begins the keys of inputs that say which version of a secret an instance was made with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
@@ -43,6 +46,7 @@ class DesiredInstance:
         artifacts: Artifact name to file, relative to the application folder.
         requirements: Requirement name to the addresses it points to.
         operations: By operation name, in the order of the Standard interface.
+        secret_versions: Name to version of every secret that it or what it is wired to has, of those that were rotated.
     """
 
     address: str
@@ -57,6 +61,7 @@ class DesiredInstance:
     artifacts: Mapping[str, str] = field(default_factory=dict)
     requirements: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     operations: Mapping[str, Operation] = field(default_factory=dict)
+    secret_versions: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def dependencies(self) -> tuple[str, ...]:
@@ -78,4 +83,14 @@ class DesiredInstance:
         if self.provider:
             merged["provider"] = self.provider
             merged["disposable"] = self.disposable
+        merged.update({SECRETS + name: version for name, version in self.secret_versions.items()})
         return merged
+
+
+def secret_versions_of(inputs: Mapping[str, Value]) -> dict[str, int]:
+    """Versions of secrets that recorded inputs tell; a secret that is not among them had its first one."""
+    return {
+        key.removeprefix(SECRETS): version
+        for key, version in inputs.items()
+        if key.startswith(SECRETS) and isinstance(version, int)
+    }

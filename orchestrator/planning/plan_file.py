@@ -12,12 +12,16 @@ from typing import Any
 from orchestrator.errors import DeployError, StalePlanError
 from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance, Operation
+from orchestrator.planning.downtime import Downtime, DowntimeKind
+from orchestrator.planning.observation import Observation, Presence
 from orchestrator.planning.plan import Change, Plan
 from orchestrator.planning.substitution import Substitution
 from orchestrator.state.model import State
 
-FORMAT_VERSION = 1
-"""Version of the plan's JSON form, saved or printed with ``--json``."""
+FORMAT_VERSION = 2
+"""Version of the plan's JSON form, saved or printed with ``--json``. Version 2 added moves, downtime and targets."""
+
+_INSTANCE = tuple(f.name for f in dataclasses.fields(DesiredInstance) if f.name != "operations")
 
 
 class PlanFileError(DeployError):
@@ -44,6 +48,8 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "lineage": plan.lineage,
         "serial": plan.serial,
         "profile": plan.profile,
+        "targets": list(plan.targets),
+        "refresh_only": plan.refresh_only,
         "summary": {action.value: count for action, count in plan.counts().items()},
         "changes": [_change_to_json(change) for change in plan.changes.values()],
         "substitutions": [dataclasses.asdict(s) for s in plan.substitutions],
@@ -51,13 +57,30 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
 
 
 def _change_to_json(change: Change) -> dict[str, Any]:
+    seen = change.observed
     return {
         "address": change.address,
         "type": change.type,
         "action": change.action.value,
+        "title": change.title,
         "reasons": list(change.reasons),
         "after": list(change.after),
-        "instance": dataclasses.asdict(change.instance),
+        "downtime": {"kind": change.downtime.kind.value, "text": change.downtime.text},
+        "former": change.former,
+        "observed": None
+        if seen is None
+        else {"presence": seen.presence.value, "detail": seen.detail, "attributes": dict(seen.attributes)},
+        "instance": _instance_to_json(change.instance),
+    }
+
+
+def _instance_to_json(instance: DesiredInstance) -> dict[str, Any]:
+    """The fields as they are: a copy of every value, as ``dataclasses.asdict`` makes it, takes longer than planning."""
+    return {name: getattr(instance, name) for name in _INSTANCE} | {
+        "operations": {
+            name: {"name": o.name, "artifact_type": o.artifact_type, "file": o.file, "inputs": o.inputs}
+            for name, o in instance.operations.items()
+        }
     }
 
 
@@ -99,6 +122,8 @@ def load_saved_plan(path: Path) -> SavedPlan:
             profile=content["profile"],
             changes={c["address"]: _change_from_json(c) for c in content["changes"]},
             substitutions=tuple(Substitution(**s) for s in content["substitutions"]),
+            targets=tuple(content["targets"]),
+            refresh_only=content["refresh_only"] is True,
         )
         return SavedPlan(plan, content["template"], content["profile_options"], content["application_root"])
     except (ValueError, KeyError, TypeError, AttributeError) as cause:
@@ -113,6 +138,7 @@ def _change_from_json(content: Mapping[str, Any]) -> Change:
     raw = dict(content["instance"])
     raw["requirements"] = {name: tuple(targets) for name, targets in raw["requirements"].items()}
     raw["operations"] = {name: Operation(**operation) for name, operation in raw["operations"].items()}
+    seen = content["observed"]
     return Change(
         address=content["address"],
         type=content["type"],
@@ -120,6 +146,10 @@ def _change_from_json(content: Mapping[str, Any]) -> Change:
         reasons=tuple(content["reasons"]),
         instance=DesiredInstance(**raw),
         after=tuple(content["after"]),
+        downtime=Downtime(DowntimeKind(content["downtime"]["kind"]), content["downtime"]["text"]),
+        title=content["title"],
+        former=content["former"],
+        observed=Observation(Presence(seen["presence"]), seen["detail"], seen["attributes"]) if seen else None,
     )
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.planning.actions import Action
-from orchestrator.planning.desired import DesiredInstance, Operation
+from orchestrator.planning.decide import Known, decide
+from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.graph import topological_order
 from orchestrator.planning.observation import Observation, Presence
 from orchestrator.planning.plan import Change, Plan
+from orchestrator.planning.records import HOST, MACHINE, instance_of_record, targets_of
+from orchestrator.planning.removals import Going, plan_removals
+from orchestrator.planning.selection import narrowed, select
 from orchestrator.planning.substitution import Substitution
-from orchestrator.state.model import InstanceRecord, Lifecycle, State
+from orchestrator.state.model import InstanceRecord, State
 
-_RENEWING = (Action.CREATE, Action.REPLACE)
-
-MACHINE, HOST = "machine", "host"
-"""Requirements by which a node is hosted on another: it goes with it, and moving it makes another object."""
+__all__ = ["HOST", "MACHINE", "Wanted", "instance_of_record", "plan_apply", "plan_destroy", "plan_refresh"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ def plan_apply(
     prior: State | None,
     observed: Mapping[str, Observation],
     replace: Sequence[str] = (),
+    targets: Sequence[str] = (),
 ) -> Plan:
     """Plan to make everything as wanted.
 
@@ -42,31 +44,51 @@ def plan_apply(
         wanted: Desired instances and substitutions.
         prior: The state, ``None`` if there is none yet.
         observed: What a refresh saw, by address; an address that is missing here is taken to be as recorded.
-        replace: Addresses to make anew although nothing asks for it.
+        replace: Addresses, node templates or components to make anew although nothing asks for it.
+        targets: Addresses, node templates or components to narrow the plan down to, with what they depend on.
 
     Returns:
         A plan over the desired instances and those that are recorded and no longer wanted.
+
+    Raises:
+        NoSuchTargetError: If nothing is called like something in ``replace`` or ``targets``.
     """
     records = prior.instances if prior else {}
-    changes: dict[str, Change] = {}
-    for address in topological_order({a: i.dependencies for a, i in wanted.instances.items()}):
-        instance = wanted.instances[address]
-        action, reasons = _decide(instance, records.get(address), observed.get(address), changes)
-        if address in replace and action in (Action.NO_OP, Action.UPDATE):
-            action, reasons = Action.REPLACE, ("replacement asked for",)
-        after = tuple(d for d in instance.dependencies if d in changes)
-        changes[address] = Change(address, instance.type, action, reasons, instance, after)
+    to_replace = select(replace, wanted.instances, {}, "--replace")
+    chosen = select(targets, wanted.instances, records, "--target")
+    changes = _wanted_changes(wanted, records, observed, to_replace)
     gone = {a: r for a, r in records.items() if a not in wanted.instances}
-    for change in _removals(gone, changes, "no longer wanted").values():
-        changes[change.address] = change
+    gone |= {c.former: _former(records[a], c.former) for a, c in changes.items() if c.former}
+    changes |= plan_removals(Going(gone, records, changes, "no longer wanted"))
     return Plan(
         deployment=deployment,
         lineage=prior.lineage if prior else "",
         serial=prior.serial if prior else 0,
         profile=wanted.profile,
-        changes=changes,
+        changes=narrowed(changes, chosen) if targets else changes,
         substitutions=wanted.substitutions,
+        targets=tuple(targets),
     )
+
+
+def _wanted_changes(
+    wanted: Wanted,
+    records: Mapping[str, InstanceRecord],
+    observed: Mapping[str, Observation],
+    to_replace: frozenset[str],
+) -> dict[str, Change]:
+    dependencies = {address: instance.dependencies for address, instance in wanted.instances.items()}
+    hosting = {t for i in wanted.instances.values() for n in (HOST, MACHINE) for t in i.requirements.get(n, ())}
+    hosting |= {t for r in records.values() for n in (HOST, MACHINE) for t in targets_of(r, n)}
+    changes: dict[str, Change] = {}
+    known = Known(records, observed, frozenset(hosting), to_replace, changes)
+    for address in topological_order(dependencies):
+        changes[address] = decide(wanted.instances[address], dependencies[address], known)
+    return changes
+
+
+def _former(record: InstanceRecord, address: str) -> InstanceRecord:
+    return replace(record, address=address, pending=None)
 
 
 def plan_destroy(prior: State) -> Plan:
@@ -76,151 +98,34 @@ def plan_destroy(prior: State) -> Plan:
         lineage=prior.lineage,
         serial=prior.serial,
         profile=prior.profile,
-        changes=_removals(prior.instances, {}, "destroy"),
+        changes=plan_removals(Going(prior.instances, prior.instances, {}, "destroy")),
     )
 
 
-def _decide(
-    instance: DesiredInstance,
-    record: InstanceRecord | None,
-    seen: Observation | None,
-    changes: Mapping[str, Change],
-) -> tuple[Action, tuple[str, ...]]:
-    if record is None:
-        return Action.CREATE, ("not there yet",)
-    if record.lifecycle is Lifecycle.INITIAL:
-        return Action.CREATE, ("an earlier run was cut off while making it",)
-    if seen is not None and seen.presence is Presence.MISSING:
-        return Action.CREATE, (f"lost: {seen.detail}" if seen.detail else "lost",)
-    renewed = [d for d in instance.dependencies if d in changes and changes[d].action in _RENEWING]
-    if record.type != instance.type or record.provider != instance.provider:
-        return Action.REPLACE, (f"was {record.type} of {record.provider or 'no provider'}",)
-    reasons = []
-    if record.pending is not None or record.lifecycle is not Lifecycle.STARTED:
-        reasons.append(f"an earlier run left it {record.lifecycle.value}")
-    if seen is not None and seen.presence is Presence.DEGRADED:
-        reasons.append(seen.detail or "not as it should be")
-    reasons.extend(f"{d} is {'made anew' if d in record.dependencies else 'new'}" for d in renewed)
-    reasons.extend(
-        f"{d} is mended" for d in instance.dependencies if d in changes and _is_mended(changes[d], record, d)
-    )
-    differing = _differences(record.inputs, instance.inputs)
-    reasons.extend(differing)
-    if not reasons:
-        return Action.NO_OP, ("as wanted",)
-    return (Action.REPLACE if differing and _must_be_replaced(instance, record) else Action.UPDATE), tuple(reasons)
+def plan_refresh(prior: State, observed: Mapping[str, Observation]) -> Plan:
+    """Plan to take over into the state what was found, and to change nothing else.
 
-
-def _must_be_replaced(instance: DesiredInstance, record: InstanceRecord) -> bool:
-    """Whether other inputs need another object.
-
-    So for what a provider makes and nothing configures in place, and for what moves to another host, where the old one
-    would stay behind.
+    What is missing stays in the state as something to be made anew, so that its next object gets another token.
     """
-    hosts = list(instance.requirements.get(HOST, ()))
-    moved = record.inputs.get(f"requirements.{HOST}", hosts) != hosts
-    return moved or (bool(instance.provider) and "configure" not in instance.operations)
-
-
-def _is_mended(change: Change, record: InstanceRecord, dependency: str) -> bool:
-    return change.action is Action.UPDATE and bool(change.instance.provider) and dependency in record.dependencies
-
-
-def _differences(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
-    """One phrase for every input that differs, in the order of the wanted ones."""
-    found = []
-    for key in dict.fromkeys((*after, *before)):
-        name = key.partition(".")[2] or key
-        if key not in before:
-            found.append(f"{name!r} added")
-        elif key not in after:
-            found.append(f"{name!r} removed")
-        elif before[key] != after[key]:
-            found.append(f"{name!r} changed: {_short(before[key])} → {_short(after[key])}")
-    return found
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else text[:18] + "…" + text[-18:]
-
-
-def _removals(gone: Mapping[str, InstanceRecord], others: Mapping[str, Change], reason: str) -> dict[str, Change]:
-    """Removals in an order in which nothing goes before what needs it, nor before what is made or rewired instead."""
-    needed_by: dict[str, list[str]] = {address: [] for address in gone}
-    for record in gone.values():
-        for dependency in record.dependencies:
-            if dependency in needed_by:
-                needed_by[dependency].append(record.address)
-    order = topological_order(needed_by)
     changes: dict[str, Change] = {}
-    disposed = _disposed(gone)
-    busy = [a for a, c in others.items() if not c.is_noop]
-    for address in order:
-        record = gone[address]
+    for address, record in prior.instances.items():
+        seen = observed.get(address, Observation(Presence.UNKNOWN, "not looked at"))
+        reasons = _to_take_over(record, seen)
+        action = Action.REFRESH if reasons else Action.NO_OP
+        unasked = f"could not be asked: {seen.detail}" if seen.presence is Presence.UNKNOWN else "as recorded"
         instance = instance_of_record(record)
-        goes_along = address in disposed
         changes[address] = Change(
-            address,
-            record.type,
-            Action.FORGET if goes_along else Action.DELETE,
-            (reason, "goes with its machines") if goes_along else (reason,),
-            instance,
-            (*needed_by[address], *busy),
+            address, record.type, action, reasons or (unasked,), instance, observed=seen if reasons else None
         )
-    return changes
+    return Plan(prior.deployment, prior.lineage, prior.serial, prior.profile, changes, targets=(), refresh_only=True)
 
 
-def _disposed(gone: Mapping[str, InstanceRecord]) -> set[str]:
-    """Addresses hosted, directly or not, only on disposable machines that go as well."""
-    disposed: set[str] = set()
-    for address in topological_order({a: r.dependencies for a, r in gone.items()}):
-        record = gone[address]
-        hosts = [d for d in record.dependencies if d in _hosting(record)]
-        if hosts and all(h in disposed or _is_disposable_machine(gone.get(h)) for h in hosts):
-            disposed.add(address)
-    return disposed
-
-
-def _hosting(record: InstanceRecord) -> set[str]:
-    found: set[str] = set()
-    for name in (MACHINE, HOST):
-        targets = record.inputs.get(f"requirements.{name}")
-        if isinstance(targets, list):
-            found.update(str(t) for t in targets)
-    return found
-
-
-def _is_disposable_machine(record: InstanceRecord | None) -> bool:
-    return record is not None and bool(record.provider) and record.inputs.get("disposable") is True
-
-
-def instance_of_record(record: InstanceRecord) -> DesiredInstance:
-    """The instance a record was made from, so that it can be observed or removed after nobody wants it any longer."""
-    properties, settings, requirements = {}, {}, {}
-    operations: dict[str, Operation] = {}
-    for key, value in record.inputs.items():
-        kind, _, name = key.partition(".")
-        if kind == "properties":
-            properties[name] = value
-        elif kind == "settings":
-            settings[name] = value
-        elif kind == "requirements" and isinstance(value, list):
-            requirements[name] = tuple(str(v) for v in value)
-        elif kind == "operations" and "." not in name:
-            artifact_type, _, file = str(value).partition(":")
-            prefix = f"{key}."
-            inputs = {k.removeprefix(prefix): v for k, v in record.inputs.items() if k.startswith(prefix)}
-            operations[name] = Operation(name, artifact_type, file, inputs)
-    return DesiredInstance(
-        address=record.address,
-        node=record.node,
-        type=record.type,
-        index=int(record.address.rpartition("[")[2][:-1]) if record.address.endswith("]") else 0,
-        provider=record.provider,
-        disposable=record.inputs.get("disposable") is True,
-        properties=properties,
-        settings=settings,
-        requirements=requirements,
-        operations=operations,
+def _to_take_over(record: InstanceRecord, seen: Observation) -> tuple[str, ...]:
+    if seen.presence is Presence.MISSING:
+        known = bool(record.attributes) or record.pending is not None or record.lifecycle.value != "initial"
+        return (f"lost: {seen.detail}" if seen.detail else "lost",) if known else ()
+    return tuple(
+        f"{name!r} is {value} and was {record.attributes.get(name, 'not known')}"
+        for name, value in seen.attributes.items()
+        if record.attributes.get(name) != value
     )

@@ -37,7 +37,11 @@ def note_complete(saved: SavedPlan, opened: OpenDeployment) -> None:
     An earlier version of this program, or an apply that failed and was mended since, has not said so.
     """
     state = opened.state
-    if state is None or (state.template, state.profile) != (saved.template, saved.plan.profile):
+    if (
+        state is None
+        or saved.plan.is_partial
+        or (state.template, state.profile) != (saved.template, saved.plan.profile)
+    ):
         return
     if not any(state.is_at(version) for version in state.versions):
         opened.session.keep_version(opened.run)
@@ -61,17 +65,18 @@ def apply_saved(saved: SavedPlan, opened: OpenDeployment, hook: Hook, parallelis
     """
     plan = saved.plan
     check_not_stale(plan, opened.state)
-    findings = check_plan(plan)
+    findings = check_plan(plan, opened.secrets)
     if findings:
         raise InvalidInputError(findings)
     open_providers({change.instance.provider for change in plan.changes.values()})
     session = opened.session
-    session.set_template(saved.template, plan.profile, saved.profile_options, saved.application_root)
+    if not plan.refresh_only:
+        session.set_template(saved.template, plan.profile, saved.profile_options, saved.application_root)
     desired = {a: c.instance for a, c in plan.changes.items() if c.action not in (Action.DELETE, Action.FORGET)}
     context = opened.context(desired, saved.application_root)
     try:
         outcome = apply_plan(plan, context, session, opened.noting(plan, hook), parallelism)
-        if outcome.is_complete:
+        if outcome.is_complete and not plan.is_partial:
             session.keep_version(opened.run)
     finally:
         session.snapshot()

@@ -60,6 +60,8 @@ class InstanceRecord:
         attributes: What was observed: identifiers, addresses, digests. Never a secret value.
         dependencies: Addresses that had to be there before it.
         pending: The action that was begun and not ended.
+        wired: Generation of each dependency when it was last made or configured, so that one that still relies on an
+            earlier object is known after a crash; empty in records of schema version 1.
     """
 
     address: str
@@ -72,6 +74,7 @@ class InstanceRecord:
     attributes: Mapping[str, Value] = field(default_factory=dict)
     dependencies: tuple[str, ...] = ()
     pending: Pending | None = None
+    wired: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

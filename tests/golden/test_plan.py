@@ -53,11 +53,12 @@ def applied(want: Wanted) -> State:
 
 
 def written(plan: Plan) -> str:
-    """One line a change: what, why, and what it waits for; then the substitutions."""
+    """One line a change: what, why, what it waits for, and what stops meanwhile; then the substitutions."""
     lines = []
     for change in plan.changes.values():
         after = f"  after {', '.join(change.after)}" if change.after else ""
-        lines.append(f"{change.action.value:8}{change.address}: {'; '.join(change.reasons)}{after}")
+        stops = f"  stops {change.downtime.text}" if change.downtime.kind != "none" else ""
+        lines.append(f"{change.action.value:8}{change.address}: {'; '.join(change.reasons)}{after}{stops}")
     lines += [f"instead of {s.what} for {s.address}: {s.by}, since {s.why}" for s in plan.substitutions]
     return "".join(f"{line}\n" for line in lines)
 

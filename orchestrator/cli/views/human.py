@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.planning.actions import Action
+from orchestrator.planning.actions import REMOVALS, Action
+from orchestrator.planning.downtime import longest
 from orchestrator.planning.observation import Presence
 
 if TYPE_CHECKING:
@@ -23,23 +24,30 @@ if TYPE_CHECKING:
 SYMBOLS = {
     Action.CREATE: "+",
     Action.UPDATE: "~",
+    Action.MOVE: "→",
     Action.REPLACE: "±",
     Action.DELETE: "-",
     Action.FORGET: "-",
+    Action.REFRESH: "◦",
     Action.NO_OP: "=",
 }
 _VERBS = {
     Action.CREATE: "to create",
     Action.UPDATE: "to update",
+    Action.MOVE: "to move",
     Action.REPLACE: "to replace",
     Action.DELETE: "to delete",
     Action.FORGET: "to go with its machines",
+    Action.REFRESH: "to take over into the state",
     Action.NO_OP: "unchanged",
 }
 
 _ABSENT = re.compile(r"\bno '([^']*)'")
 MOST_REPETITIONS = 10
 """How many places are named where the same is found again."""
+
+MOST_STOPPING = 10
+"""How many of the things are named that stop while a plan is applied."""
 
 MOST_FINDINGS = 200
 """More than these are counted, not shown, warnings before errors."""
@@ -136,38 +144,62 @@ def render_error(error: DeployError, log_file: Path | None) -> str:
 
 
 def render_plan(plan: Plan, topology: Topology | None) -> str:
-    """The plan as a tree of computational layers, each change with its reasons, then counts and substitutions."""
-    lines = [f"Plan for {plan.deployment} (profile {plan.profile})"]
+    """The plan as a tree of computational layers, each change with its reasons; then counts and downtime."""
+    kind = "Refresh of the state" if plan.refresh_only else "Plan"
+    lines = [f"{kind} for {plan.deployment} (profile {plan.profile})"]
+    if plan.targets:
+        lines.append(f"  Only {', '.join(plan.targets)} with what must come before; all else is left as it is.")
     shown: set[str] = set()
     by_node: dict[str, list[Change]] = {}
     for change in plan.changes.values():
-        by_node.setdefault(change.instance.node, []).append(change)
+        if not plan.is_part_of_move(change):
+            by_node.setdefault(change.instance.node, []).append(change)
     if topology is not None:
         for group in topology.groups.values():
             changes = [c for member in group.members for c in by_node.get(member, []) if c.address not in shown]
             if changes and group.type.endswith("ComputationalLayer"):
                 shown.update(c.address for c in changes)
                 lines.append(f"  {group.properties.get('name') or group.name}")
-                lines.extend(_tree(changes))
-    rest = [c for c in plan.changes.values() if c.address not in shown]
-    if rest:
-        lines.append("  images and others" if shown else "  all")
-        lines.extend(_tree(rest))
+                lines.extend(_tree(changes, plan))
+    rest = [c for changes in by_node.values() for c in changes if c.address not in shown]
+    going = [c for c in rest if c.action in REMOVALS]
+    staying = [c for c in rest if c.action not in REMOVALS]
+    for title, changes in (("images and others" if shown else "all", staying), ("no longer wanted", going)):
+        if changes:
+            lines.append(f"  {title}")
+            lines.extend(_tree(changes, plan))
     lines.append("")
-    counts = ", ".join(f"{count} {_VERBS[action]}" for action, count in plan.counts().items()) or "nothing to do"
-    lines.append("No changes: everything is as wanted." if plan.is_empty else f"Changes: {counts}.")
+    lines.extend(_summary(plan))
     return "\n".join(lines)
 
 
-def _tree(changes: Sequence[Change]) -> list[str]:
+def _summary(plan: Plan) -> list[str]:
+    """Counts, and what stops while the plan is applied."""
+    if plan.is_empty:
+        wanted = "recorded" if plan.refresh_only else "wanted"
+        return [f"No changes: {'what was asked for' if plan.targets else 'everything'} is as {wanted}."]
+    counts = ", ".join(f"{count} {_VERBS[action]}" for action, count in plan.counts().items())
+    stopping = [downtime.text for downtime in longest(change.downtime for change in plan.changes.values())]
+    more = f"; and {len(stopping) - MOST_STOPPING} more" if len(stopping) > MOST_STOPPING else ""
+    stops = "; ".join(stopping[:MOST_STOPPING]) + more if stopping else "none"
+    return [f"Changes: {counts}.", f"Downtime: {stops}."]
+
+
+def _tree(changes: Sequence[Change], plan: Plan) -> list[str]:
     lines = []
     width = max(len(c.address) for c in changes)
     for position, change in enumerate(changes):
-        branch = "└─" if position == len(changes) - 1 else "├─"
+        is_last = position == len(changes) - 1
         reasons = "; ".join(change.reasons)
         lines.append(
-            f"    {branch} {SYMBOLS[change.action]} {change.address:{width}}  {change.action.value:7}  {reasons}"
+            f"    {'└─' if is_last else '├─'} {SYMBOLS[change.action]} {change.address:{width}}  "
+            f"{change.action.value:7}  {reasons}"
         )
+        former = plan.changes.get(change.former) if change.former else None
+        if former is not None:
+            hosts = ", ".join(former.instance.requirements.get("host", ())) or "where it was"
+            how = "goes with its machines" if former.action is Action.FORGET else f"is removed from {hosts}"
+            lines.append(f"    {' ' if is_last else '│'}    {'':{width}}           then the former one {how}")
     return lines
 
 

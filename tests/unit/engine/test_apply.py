@@ -273,4 +273,6 @@ def test_what_moves_is_removed_from_where_it_was_made(bed: Bed) -> None:
     moved = replace(service, requirements={"host": ("new",)})
     assert bed.apply(Wanted("local", {i.address: i for i in (*hosts, moved)})).is_complete
     assert removed_from == [("old",)]
-    assert bed.session().state.instances["s"].dependencies == ("new",)
+    records = bed.session().state.instances
+    assert (records["s"].dependencies, records["s"].generation, records["s"].wired) == (("new",), 2, {"new": 1})
+    assert "s@1" not in records

@@ -10,6 +10,8 @@ import pytest
 from orchestrator.errors import StalePlanError
 from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance, Operation
+from orchestrator.planning.downtime import Downtime, DowntimeKind
+from orchestrator.planning.observation import Observation, Presence
 from orchestrator.planning.plan import Change, Plan
 from orchestrator.planning.plan_file import (
     PlanFileError,
@@ -30,14 +32,30 @@ INSTANCE = DesiredInstance(
     requirements={"host": ("x",)},
     operations={"create": Operation("create", "t", "f", {"token": "secret:t"})},
 )
+MOVE = Change(
+    "edge[0]",
+    INSTANCE.type,
+    Action.MOVE,
+    ("a: layer 1 → layer 2",),
+    INSTANCE,
+    ("x",),
+    Downtime(DowntimeKind.RESTART, "restart of x"),
+    "a: layer 1 → layer 2",
+    "edge[0]@1",
+)
+REFRESH = Change(
+    "b", INSTANCE.type, Action.REFRESH, ("lost",), INSTANCE, observed=Observation(Presence.MISSING, "gone", {"a": 1})
+)
 SAVED = SavedPlan(
     Plan(
         "demo",
         "lineage",
         7,
         "local",
-        {"edge[0]": Change("edge[0]", INSTANCE.type, Action.CREATE, ("not there yet",), INSTANCE, ("x",))},
+        {"edge[0]": MOVE, "b": REFRESH},
         (Substitution("edge", "a board", "a container", "there is none"),),
+        ("a",),
+        refresh_only=True,
     ),
     "template: text\n",
     {"k3s": "standin"},
@@ -58,7 +76,15 @@ def test_other_files_are_no_plans(tmp_path: Path) -> None:
     assert not is_saved_plan(path)
 
 
-@pytest.mark.parametrize("damage", ["", "{", '{"format_version": 1}', '{"format_version": 99}', "[1]"])
+def test_a_plan_of_an_earlier_version_is_refused_and_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(json.loads(render_saved_plan(SAVED)) | {"format_version": 1}), encoding="utf-8")
+    with pytest.raises(PlanFileError, match=r"plan\.json has format version 1; this program reads 2") as caught:
+        load_saved_plan(path)
+    assert "deploy plan --out" in caught.value.resolution
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"format_version": 2}', '{"format_version": 99}', "[1]"])
 def test_a_damaged_or_foreign_file_is_refused_and_named(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "plan.json"
     path.write_text(damage, encoding="utf-8")

@@ -177,14 +177,6 @@ def test_the_order_always_respects_what_must_be_there_first(lost: set[str], pres
     assert all(c.reasons for c in plan.changes.values())
 
 
-def test_what_moves_to_another_host_is_replaced_since_the_old_one_would_stay_behind() -> None:
-    other = replace(CLUSTER, address="other", node="other")
-    moved = replace(SERVICE, requirements={"host": ("other",)})
-    plan = plan_apply("demo", wanted(machine(0), machine(1), CLUSTER, other, moved), applied(WANTED), {})
-    assert actions(plan)["service"] is Action.REPLACE
-    assert "'host' changed" in plan.changes["service"].reasons[1]
-
-
 def test_a_new_dependency_is_called_new_and_a_renewed_one_made_anew() -> None:
     bigger = replace(CLUSTER, requirements={"machine": ("edge[0]", "edge[1]", "edge[2]")})
     seen = {"edge[0]": Observation(Presence.MISSING)}

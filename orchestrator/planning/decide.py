@@ -1,0 +1,175 @@
+"""Decides what is done to one wanted instance, why, and what it costs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.planning.actions import RENEWALS, Action
+from orchestrator.planning.desired import DesiredInstance
+from orchestrator.planning.differences import differences, differing_keys
+from orchestrator.planning.downtime import DowntimeKind, downtime_of
+from orchestrator.planning.observation import Observation, Presence
+from orchestrator.planning.plan import Change
+from orchestrator.planning.records import CONNECTS_TO, HOST, MACHINE, is_rehosted, targets_of
+from orchestrator.state.former import former_address
+from orchestrator.state.model import InstanceRecord, Lifecycle
+from orchestrator.topology.model import Value
+
+_PLACE = ("properties.layer", f"requirements.{HOST}")
+_ABOUT_PLACE = (HOST, MACHINE, CONNECTS_TO)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What decisions rest on.
+
+    Attributes:
+        records: The state, by address.
+        observed: What a refresh saw, by address.
+        hosting: Addresses that something is hosted on, wanted or recorded.
+        to_replace: Addresses that are to be made anew by wish.
+        changes: What was decided so far; everything that an instance depends on is in it.
+    """
+
+    records: Mapping[str, InstanceRecord]
+    observed: Mapping[str, Observation]
+    hosting: frozenset[str]
+    to_replace: frozenset[str]
+    changes: Mapping[str, Change]
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    action: Action
+    reasons: tuple[str, ...]
+    rewired_only: bool = False
+    title: str = ""
+
+
+def decide(instance: DesiredInstance, dependencies: tuple[str, ...], known: Known) -> Change:
+    """The change of one wanted instance, after those of all that it depends on.
+
+    Args:
+        instance: What is wanted.
+        dependencies: Its dependencies.
+        known: What else is known.
+    """
+    address = instance.address
+    record = known.records.get(address)
+    decision = _decide(instance, dependencies, record, known)
+    if address in known.to_replace and decision.action in (Action.NO_OP, Action.UPDATE):
+        decision = _Decision(Action.REPLACE, ("replacement asked for",))
+    was_there = record is not None and record.lifecycle is not Lifecycle.INITIAL
+    downtime = downtime_of(
+        decision.action,
+        instance,
+        was_there=was_there,
+        rewired_only=decision.rewired_only,
+        losing_host=_loses_host(instance, known.changes),
+    )
+    moved_from = record.generation if record is not None and decision.action is Action.MOVE else 0
+    return Change(
+        address=address,
+        type=instance.type,
+        action=decision.action,
+        reasons=decision.reasons,
+        instance=instance,
+        after=tuple(d for d in dependencies if d in known.changes),
+        downtime=downtime,
+        title=decision.title,
+        former=former_address(address, moved_from) if moved_from else "",
+    )
+
+
+def _decide(
+    instance: DesiredInstance, dependencies: tuple[str, ...], record: InstanceRecord | None, known: Known
+) -> _Decision:
+    if record is None:
+        return _Decision(Action.CREATE, ("not there yet",))
+    seen = known.observed.get(instance.address)
+    if record.lifecycle is Lifecycle.INITIAL:
+        cut_off = "an earlier run was cut off while making it"
+        return _Decision(Action.CREATE, (cut_off if record.pending else "not there any longer",))
+    if seen is not None and seen.presence is Presence.MISSING:
+        return _Decision(Action.CREATE, (f"lost: {seen.detail}" if seen.detail else "lost",))
+    rehosted = is_rehosted(instance, record)
+    inputs = instance.inputs
+    if rehosted and not (record.provider or instance.provider or instance.address in known.hosting):
+        title = _title(instance, record)
+        return _Decision(Action.MOVE, (title, *differences(record.inputs, inputs, _PLACE)), title=title)
+    if record.pending is not None and record.pending.action == Action.DELETE.value:
+        return _Decision(Action.REPLACE, ("an earlier run was cut off while removing it",))
+    if record.type != instance.type or record.provider != instance.provider:
+        return _Decision(Action.REPLACE, (f"was {record.type} of {record.provider or 'no provider'}",))
+    condition = _condition(record, seen)
+    wiring, others = _because_of_dependencies(instance, dependencies, record, known)
+    differing = differences(record.inputs, inputs)
+    reasons = (*condition, *others, *wiring, *differing)
+    if not reasons:
+        return _Decision(Action.NO_OP, ("as wanted",))
+    if differing and (rehosted or (instance.provider and "configure" not in instance.operations)):
+        return _Decision(Action.REPLACE, reasons)
+    keys = differing_keys(record.inputs, inputs)
+    return _Decision(Action.UPDATE, reasons, not (condition or others) and keys <= {f"requirements.{CONNECTS_TO}"})
+
+
+def _condition(record: InstanceRecord, seen: Observation | None) -> tuple[str, ...]:
+    """What is wrong with it by itself."""
+    found = []
+    if record.pending is not None or record.lifecycle is not Lifecycle.STARTED:
+        found.append(f"an earlier run left it {record.lifecycle.value}")
+    if seen is not None and seen.presence is Presence.DEGRADED:
+        found.append(seen.detail or "not as it should be")
+    return tuple(found)
+
+
+def _because_of_dependencies(
+    instance: DesiredInstance, dependencies: tuple[str, ...], record: InstanceRecord, known: Known
+) -> tuple[list[str], list[str]]:
+    """Reasons that lie in what it depends on: where its results go, and all others."""
+    wiring: list[str] = []
+    others: list[str] = []
+    before = frozenset(record.dependencies)
+    connected = frozenset(instance.requirements.get(CONNECTS_TO, ()))
+    parts = {t for n, targets in instance.requirements.items() if n not in _ABOUT_PLACE for t in targets}
+    for dependency in dependencies:
+        change = known.changes.get(dependency)
+        if change is None:
+            continue
+        reasons = wiring if dependency in connected else others
+        if change.action is Action.MOVE:
+            hosts = ", ".join(change.instance.requirements.get(HOST, ()))
+            reasons.append(f"results go to {hosts}: {dependency} moves" if reasons is wiring else f"{dependency} moves")
+        elif change.action in RENEWALS:
+            reasons.append(f"{dependency} is {'made anew' if dependency in before else 'new'}")
+        elif _is_wired_to_an_earlier(dependency, record, known.records):
+            reasons.append(f"it was left with an earlier {dependency}")
+        elif change.action is Action.UPDATE and dependency in before:
+            if change.instance.provider:
+                others.append(f"{dependency} is mended")
+            elif dependency in parts:
+                others.append(f"{dependency} is made from something else")
+    return wiring, others
+
+
+def _is_wired_to_an_earlier(dependency: str, record: InstanceRecord, records: Mapping[str, InstanceRecord]) -> bool:
+    """Whether an earlier run renewed a dependency and was cut off before this one was told."""
+    generation, present = record.wired.get(dependency), records.get(dependency)
+    return generation is not None and present is not None and generation != present.generation
+
+
+def _loses_host(instance: DesiredInstance, changes: Mapping[str, Change]) -> bool:
+    hosts = [t for name in (HOST, MACHINE) for t in instance.requirements.get(name, ()) if t in changes]
+    return bool(hosts) and all(changes[h].downtime.kind is DowntimeKind.UNTIL_REMADE for h in hosts)
+
+
+def _title(instance: DesiredInstance, record: InstanceRecord) -> str:
+    """What a move is called: by the layers, or the hosts if those are the same or not known."""
+    name = instance.properties.get("component") or instance.node
+    before: Value = record.inputs.get("properties.layer")
+    after: Value = instance.properties.get("layer")
+    if before is not None and after is not None and before != after:
+        return f"{name}: layer {before} → layer {after}"
+    hosts = ", ".join(targets_of(record, HOST)), ", ".join(instance.requirements.get(HOST, ()))
+    return f"{name}: {hosts[0] or 'nowhere'} → {hosts[1] or 'nowhere'}"

@@ -1,0 +1,142 @@
+"""Removals in an order in which nothing goes before what needs it, nor before what takes its place. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from orchestrator.planning.actions import Action
+from orchestrator.planning.desired import DesiredInstance
+from orchestrator.planning.graph import topological_order
+from orchestrator.planning.plan import Change
+from orchestrator.planning.records import HOST, MACHINE, instance_of_record, targets_of
+from orchestrator.planning.successors import successors_of
+from orchestrator.state.former import former_address, former_generation, is_former, present_address
+from orchestrator.state.model import InstanceRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Going:
+    """What is to be removed, and what is done beside it.
+
+    Attributes:
+        gone: Records to be removed, former instances among them, by address.
+        records: All records of the state.
+        changes: What is done to everything that is wanted, by address.
+        reason: Why, for what has no better reason.
+    """
+
+    gone: Mapping[str, InstanceRecord]
+    records: Mapping[str, InstanceRecord]
+    changes: Mapping[str, Change]
+    reason: str
+
+
+def plan_removals(going: Going) -> dict[str, Change]:
+    """A change for everything that is to be removed, in an order in which it can be done."""
+    if not going.gone:
+        return {}
+    needed_by = _needed_by(going.gone)
+    rewired = _rewired(going)
+    successors = successors_of(going.gone, going.records, going.changes, needed_by)
+    disposed = _disposed(going.gone)
+    twins = {
+        name: address
+        for address, change in going.changes.items()
+        if (name := _name_on_host(address, change.type, change.instance)) is not None
+    }
+    found: dict[str, Change] = {}
+    for address in topological_order(needed_by):
+        record = going.gone[address]
+        instance = instance_of_record(record)
+        name = _name_on_host(address, record.type, instance)
+        twin = twins.get(name) if name else None
+        action, reasons = _how(record, twin, address in disposed, going)
+        after = (*needed_by[address], *rewired[address], *successors.get(address, ()), *((twin,) if twin else ()))
+        found[address] = Change(address, record.type, action, reasons, instance, tuple(dict.fromkeys(after)))
+    return found
+
+
+def _name_on_host(address: str, kind: str, instance: DesiredInstance) -> tuple[object, ...] | None:
+    """By what a host tells an object from its others; two with the same one are one object."""
+    hosts = instance.requirements.get(HOST)
+    return (kind, hosts, str(instance.properties.get("service") or present_address(address))) if hosts else None
+
+
+def _how(record: InstanceRecord, twin: str | None, is_disposed: bool, going: Going) -> tuple[Action, tuple[str, ...]]:
+    present = present_address(record.address)
+    if twin is not None:
+        return Action.FORGET, (f"{twin} takes its place on the same host",)
+    if not is_former(record.address):
+        reason = going.reason
+    elif present in going.changes:
+        reason = "moved away"
+    elif present in going.gone and going.gone[present].generation == former_generation(record.address):
+        # The step before a move was made and the move was not: both records are of one object.
+        return Action.FORGET, (f"goes with {present}",)
+    else:
+        reason = going.reason
+    return (Action.FORGET, (reason, "goes with its machines")) if is_disposed else (Action.DELETE, (reason,))
+
+
+def _needed_by(gone: Mapping[str, InstanceRecord]) -> dict[str, list[str]]:
+    """Address to the addresses that go as well and rely on it."""
+    formers: dict[str, list[str]] = {}
+    for address in gone:
+        if is_former(address):
+            formers.setdefault(present_address(address), []).append(address)
+    needed_by: dict[str, list[str]] = {address: [] for address in gone}
+    for record in gone.values():
+        for dependency in record.dependencies:
+            for target in _meant(record, dependency, gone, formers.get(dependency, ())):
+                needed_by[target].append(record.address)
+    return needed_by
+
+
+def _meant(
+    record: InstanceRecord, dependency: str, gone: Mapping[str, InstanceRecord], formers: Iterable[str]
+) -> tuple[str, ...]:
+    """Which objects a record relies on by an address: that of the generation it was wired to, or any that it may be."""
+    generation = record.wired.get(dependency)
+    exact = former_address(dependency, generation) if generation is not None else ""
+    if exact in gone:
+        return (exact,)
+    present = (dependency,) if dependency in gone else ()
+    return present if generation is not None else (*present, *formers)
+
+
+def _rewired(going: Going) -> dict[str, list[str]]:
+    """Address that goes to the changes by which what relied on it comes to rely on something else."""
+    generations: dict[str, list[str]] = {}
+    for address in going.gone:
+        generations.setdefault(present_address(address), []).append(address)
+    rewired: dict[str, list[str]] = {address: [] for address in going.gone}
+    for present, addresses in generations.items():
+        change = going.changes.get(present)
+        if change is not None and not change.is_noop:
+            for address in addresses:
+                rewired[address].append(present)
+    for address, change in going.changes.items():
+        record = going.records.get(address)
+        if record is None or change.is_noop:
+            continue
+        for dependency in record.dependencies:
+            for target in generations.get(dependency, ()):
+                if record.wired.get(dependency) in (None, former_generation(target)) or target == dependency:
+                    rewired[target].append(address)
+    return rewired
+
+
+def _disposed(gone: Mapping[str, InstanceRecord]) -> set[str]:
+    """Addresses hosted, directly or not, only on disposable machines that go as well."""
+    disposed: set[str] = set()
+    for address in topological_order({a: r.dependencies for a, r in gone.items()}):
+        record = gone[address]
+        hosts = (*targets_of(record, MACHINE), *targets_of(record, HOST))
+        if hosts and all(h in disposed or _is_disposable_machine(gone.get(h)) for h in hosts):
+            disposed.add(address)
+    return disposed
+
+
+def _is_disposable_machine(record: InstanceRecord | None) -> bool:
+    return record is not None and bool(record.provider) and record.inputs.get("disposable") is True
