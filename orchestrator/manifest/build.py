@@ -14,6 +14,7 @@ from orchestrator.manifest.model import (
     ManifestStorePath,
 )
 from orchestrator.planning.substitution import Substitution
+from orchestrator.state.former import is_former
 from orchestrator.state.model import InstanceRecord, State
 from orchestrator.topology.model import Value
 
@@ -26,7 +27,7 @@ def build_manifest(state: State, substitutions: Iterable[Substitution], folder: 
         substitutions: What is not as in production.
         folder: The deployment's folder, which relative paths in the state start from.
     """
-    records = state.instances
+    records = {address: record for address, record in state.instances.items() if not is_former(address)}
     clusters = sorted((r for r in records.values() if "kubeconfig" in r.attributes), key=lambda r: r.address)
     services = [r for r in records.values() if "inputs" in r.attributes and "image_digest" in r.attributes]
     return Manifest(

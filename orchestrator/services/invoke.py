@@ -14,6 +14,7 @@ from orchestrator.clients.object_store import ObjectStore, open_store
 from orchestrator.clients.oscar import OscarRefusedError, OscarUnreachableError
 from orchestrator.errors import OperationError, UsageError
 from orchestrator.executors.oscar_service import OscarHost
+from orchestrator.state.former import is_former
 from orchestrator.state.model import InstanceRecord, State
 from orchestrator.state.secrets import SecretStore
 
@@ -236,7 +237,9 @@ def _record_of(state: State, component: str) -> InstanceRecord:
 
 
 def _services(state: State) -> list[InstanceRecord]:
-    return [r for r in state.instances.values() if "properties.service" in r.inputs and "inputs" in r.attributes]
+    """Services at work; a former one only finishes what it began."""
+    found = (r for address, r in state.instances.items() if not is_former(address))
+    return [r for r in found if "properties.service" in r.inputs and "inputs" in r.attributes]
 
 
 def _downstream(start: InstanceRecord, state: State) -> list[InstanceRecord]:
