@@ -17,6 +17,7 @@ import requests.exceptions
 import urllib3.exceptions
 
 from orchestrator.clients.engine_daemon import OwnEngine, engine_program, install_hint
+from orchestrator.clients.transience import PASSING_STATUSES, retry_after
 from orchestrator.errors import EngineUnavailableError, ProviderError
 
 PROBE_TIMEOUT = 5
@@ -29,6 +30,8 @@ OLDEST_API = "1.41"
 """The first version of the engines' interface that has all that is used here (Docker 20.10)."""
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64", "amd64": "amd64"}
+
+_BUSY = PASSING_STATUSES - {500}
 
 _lock = Lock()
 _clients: dict[str, docker.DockerClient] = {}
@@ -137,10 +140,15 @@ def translated_errors(action: str) -> Iterator[None]:
     try:
         yield
     except docker.errors.APIError as error:
-        raise ProviderError(
+        refused = ProviderError(
             "The container engine refused.",
             detail=f"While {action}, the engine answered: {error.explanation or error}.",
-        ) from error
+        )
+        # Not 500: an engine answers so whatever went wrong, such as a name or a right that is missing.
+        if error.status_code in _BUSY:
+            asked = error.response.headers.get("Retry-After") if error.response is not None else None
+            refused.passing(retry_after(asked))
+        raise refused from error
     except docker.errors.InvalidVersion as error:
         raise ProviderError(
             "The container engine is too old.",
@@ -158,7 +166,7 @@ def translated_errors(action: str) -> Iterator[None]:
             "The container engine went away.",
             detail=f"While {action}, the connection to the engine failed: {error}.",
             resolution="Start the engine again and repeat the command: it continues where it stopped.",
-        ) from error
+        ).passing() from error
 
 
 def _find_or_start(*, start: bool) -> docker.DockerClient:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -18,6 +19,9 @@ START_TIMEOUT = 60.0
 
 STOP_TIMEOUT = 40.0
 """Seconds that our engine may take to stop its containers and end."""
+
+KILL_TIMEOUT = 10.0
+"""Seconds that our engine may take to be gone after it was killed; longer only where the kernel holds on to it."""
 
 HELPER_TIMEOUT = 5.0
 """Seconds that the helper of a killed engine may take to end."""
@@ -97,11 +101,13 @@ class OwnEngine:
             if pid is None:
                 return False
             os.kill(pid, signal.SIGTERM)
-            deadline = time.monotonic() + STOP_TIMEOUT
+            deadline, killed = time.monotonic() + STOP_TIMEOUT, False
             while self.pid() is not None:
+                if time.monotonic() > deadline and killed:
+                    raise self._stuck(pid)
                 if time.monotonic() > deadline:
                     os.kill(pid, signal.SIGKILL)
-                    deadline = float("inf")
+                    deadline, killed = time.monotonic() + KILL_TIMEOUT, True
                 _reap(pid)
                 time.sleep(0.1)
             self._forget_dead()
@@ -188,7 +194,16 @@ class OwnEngine:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
         points = [Path(line.split()[4]) for line in lines]
         for point in sorted((p for p in points if p.is_relative_to(self._data)), reverse=True):
-            subprocess.run(["umount", "--lazy", str(point)], check=False, timeout=20, capture_output=True)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                subprocess.run(["umount", "--lazy", str(point)], check=False, timeout=20, capture_output=True)
+
+    def _stuck(self, pid: int) -> EngineUnavailableError:
+        return EngineUnavailableError(
+            "The container engine does not end.",
+            detail=f"Process {pid} was asked to end, got {STOP_TIMEOUT:.0f} s for it, was killed, and is still there "
+            f"{KILL_TIMEOUT:.0f} s later: the kernel waits for something, such as a disk.",
+            resolution=f"Look at the end of its log ({self.log}) and of the kernel's, then repeat.",
+        )
 
     def _failed(self, what: str) -> EngineUnavailableError:
         return EngineUnavailableError(

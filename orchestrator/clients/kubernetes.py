@@ -109,9 +109,8 @@ class KubernetesClient:
                 f"{self._server} shows a certificate that its kubeconfig does not know: {reason}."
             ) from reason
         except (OSError, http.client.HTTPException) as reason:
-            raise KubernetesError(
-                f"{self._server} does not answer: {str(reason) or type(reason).__name__}."
-            ) from reason
+            why = f"nothing within {self._timeout:.1f} s" if isinstance(reason, TimeoutError) else str(reason)
+            raise KubernetesError(f"{self._server} does not answer: {why or type(reason).__name__}.") from reason
         finally:
             connection.close()
 

@@ -11,10 +11,19 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+)
 
+from orchestrator.clients.transience import PASSING_STATUSES, retry_after
 from orchestrator.errors import RemoteError
 
+_PASSING = (ConnectionClosedError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError)
 _MISSING = {"NoSuchBucket", "NoSuchKey", "404"}
 
 
@@ -27,6 +36,18 @@ class ObjectStoreError(RemoteError):
             detail=f"{action} at {endpoint}: {reason}",
             resolution="Look at the cluster with `deploy status`; applying again mends what is not as it should be.",
         )
+
+
+def _explain(endpoint: str, action: str, error: BotoCoreError | ClientError) -> ObjectStoreError:
+    """The error to raise; transient if the store may answer, or answer otherwise, a moment later."""
+    explained = ObjectStoreError(endpoint, action, error)
+    if isinstance(error, ClientError):
+        metadata = error.response.get("ResponseMetadata", {})
+        if metadata.get("HTTPStatusCode") in PASSING_STATUSES:
+            explained.passing(retry_after(metadata.get("HTTPHeaders", {}).get("retry-after")))
+    elif isinstance(error, _PASSING):
+        explained.passing()
+    return explained
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +89,7 @@ class ObjectStore:
         try:
             yield
         except (BotoCoreError, ClientError) as error:
-            raise ObjectStoreError(self.endpoint, action, error) from error
+            raise _explain(self.endpoint, action, error) from error
 
 
 @contextmanager

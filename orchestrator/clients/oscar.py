@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
+from orchestrator.clients.transience import PASSING_STATUSES, is_passing, retry_after
 from orchestrator.errors import OperationError, RemoteError
 from orchestrator.planning.observation import Observation, Presence
 from orchestrator.state.model import InstanceRecord
@@ -25,18 +26,19 @@ _LARGEST_ANSWER = 16 * 1024 * 1024
 class OscarUnreachableError(RemoteError):
     """OSCAR did not answer."""
 
-    def __init__(self, endpoint: str, reason: str) -> None:
+    def __init__(self, endpoint: str, reason: str, *, transient: bool = False) -> None:
         super().__init__(
             "OSCAR does not answer.",
             detail=f"{endpoint}: {reason}.",
             resolution="Look at the cluster with `deploy status`; applying again mends what is not as it should be.",
         )
+        self.transient = transient
 
 
 class OscarRefusedError(OperationError):
     """OSCAR answered that it will not do it; ``status`` is the HTTP status."""
 
-    def __init__(self, endpoint: str, action: str, status: int, answer: str) -> None:
+    def __init__(self, endpoint: str, action: str, status: int, answer: str, asked_to_wait: float = 0.0) -> None:
         self.status = status
         hint = "Check user and password of the cluster." if status == 401 else "Mend what the answer names, and repeat."
         super().__init__(
@@ -44,6 +46,8 @@ class OscarRefusedError(OperationError):
             detail=f"{action} at {endpoint} was answered with status {status}: {answer.strip() or 'no words'}",
             resolution=hint,
         )
+        if status in PASSING_STATUSES:
+            self.passing(asked_to_wait)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +125,17 @@ class OscarClient:
                 connection.request(method, path, body=body or None, headers=headers)
                 response = connection.getresponse()
                 status, answer = response.status, response.read(_LARGEST_ANSWER)
+                asked_to_wait = retry_after(response.getheader("Retry-After"))
             finally:
                 connection.close()
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise OscarUnreachableError(self.endpoint, str(error) or type(error).__name__) from error
+            reason = str(error) or type(error).__name__
+            if isinstance(error, TimeoutError):
+                reason = f"{method} {path} got no answer within {self.timeout:g} s"
+            raise OscarUnreachableError(self.endpoint, reason, transient=is_passing(error)) from error
         if status not in accepted:
-            raise OscarRefusedError(self.endpoint, f"{method} {path}", status, answer[:2000].decode("utf-8", "replace"))
+            words = answer[:2000].decode("utf-8", "replace")
+            raise OscarRefusedError(self.endpoint, f"{method} {path}", status, words, asked_to_wait)
         return status, answer
 
     def _connect(self) -> http.client.HTTPConnection:

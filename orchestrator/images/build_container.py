@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import io
 import json
 import os
 import re
+import socket
 import tarfile
 import tempfile
 import time
@@ -248,14 +250,15 @@ def _run_step(
         **step.environment,
     }
     command = ["timeout", "-k", "10", str(step.timeout), "sh", "-euc", step.script]
-    # `timeout` inside ends a step that hangs; this ends one whose container hangs.
-    watchdog = Timer(step.timeout + 30, _kill, [container])
-    watchdog.daemon = True
     with translated_errors(f"running the step '{step.title}' of {tag}"):
         run = client.api.exec_create(container.id, command, environment=variables, user="0:0")["Id"]
+        connection = cast("Any", client.api.exec_start(run, socket=True))
+        # `timeout` inside ends a step that hangs; this ends one whose container, or engine, hangs.
+        watchdog = Timer(step.timeout + 30, _give_up, [container, connection])
+        watchdog.daemon = True
         watchdog.start()
         try:
-            tail = _output_tail(client, run)
+            tail = _output_tail(connection)
         finally:
             watchdog.cancel()
         status = client.api.exec_inspect(run)["ExitCode"]
@@ -263,9 +266,8 @@ def _run_step(
         raise ImageBuildError(tag, step, status, _CREDENTIALS.sub(r"\1***@", tail))
 
 
-def _output_tail(client: docker.DockerClient, run: str) -> str:
-    """Start what was prepared, wait for its end, and return the last lines that it wrote."""
-    connection = cast("Any", client.api.exec_start(run, socket=True))
+def _output_tail(connection: Any) -> str:
+    """Wait for the end of what writes to the connection, and return the last lines that it wrote."""
     tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
     rest = b""
     try:
@@ -281,9 +283,12 @@ def _output_tail(client: docker.DockerClient, run: str) -> str:
     return b"\n".join([*tail, rest]).decode("utf-8", "replace").strip()
 
 
-def _kill(container: Container) -> None:
-    with translated_errors("ending a build that hangs"):
+def _give_up(container: Container, connection: Any) -> None:
+    """End a build that hangs; an engine that hangs as well must not keep its output waited for."""
+    with contextlib.suppress(docker.errors.DockerException, requests.exceptions.RequestException):
         container.kill()
+    with contextlib.suppress(OSError):
+        getattr(connection, "_sock", connection).shutdown(socket.SHUT_RDWR)
 
 
 def _labels(labels: Mapping[str, str]) -> list[str]:

@@ -17,9 +17,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
+from orchestrator.errors import ProviderError
+
 INPUTS_FOLDER = "/run/build-inputs"
 """Where a build finds them. ``/run`` is a file system in memory during a build, so that nothing of it is kept."""
 
+_APT_TIMEOUT = 20
 _CA_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 _CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
@@ -186,7 +189,14 @@ def apt_options() -> list[str]:
     program = shutil.which("apt-config", path=f"{os.environ.get('PATH', '')}:/usr/bin")
     if program is None:
         return []
-    done = subprocess.run([program, "dump"], capture_output=True, text=True, timeout=20, check=False)
+    try:
+        done = subprocess.run([program, "dump"], capture_output=True, text=True, timeout=_APT_TIMEOUT, check=False)
+    except subprocess.TimeoutExpired as cause:
+        raise ProviderError(
+            "The configuration of apt cannot be read.",
+            detail=f"`{program} dump` did not end within {_APT_TIMEOUT} s.",
+            resolution="Run it by hand to see what it waits for, then repeat.",
+        ) from cause
     matches = (_APT_OPTIONS.match(line) for line in done.stdout.splitlines())
     return [m.group(0) for m in matches if m and m.group(3) and not _APT_VERIFY_FILES.search(m.group(1))]
 

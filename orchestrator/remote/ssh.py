@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
+from threading import Event, Timer
 
 import paramiko
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from paramiko.pkey import UnknownKeyType
 
+from orchestrator.clients.transience import is_passing
 from orchestrator.errors import CancelledError, RemoteError
 
 CONNECT_TIMEOUT = 10.0
@@ -62,14 +63,21 @@ class CommandResult:
 
 
 class UnreachableError(RemoteError):
-    """Nothing answers at the address (yet)."""
+    """Nothing answers at the address (yet).
 
-    def __init__(self, target: SshTarget, reason: str) -> None:
+    Args:
+        target: The machine.
+        reason: Why, as a clause.
+        transient: Whether it may answer a moment later.
+    """
+
+    def __init__(self, target: SshTarget, reason: str, *, transient: bool = True) -> None:
         super().__init__(
             "A machine cannot be reached.",
             detail=f"SSH to {target.login}: {reason}.",
             resolution="See that the machine runs, that the address is right and that nothing between blocks the port.",
         )
+        self.transient = transient
 
 
 class HostKeyError(RemoteError):
@@ -104,7 +112,7 @@ def wait_for_ssh(target: SshTarget, timeout: float, cancel: Event) -> None:
         cancel: Ends the wait when set.
 
     Raises:
-        UnreachableError: If the machine did not answer in time.
+        UnreachableError: If the machine did not answer in time; it says how long was waited, and is not transient.
         LoginRefusedError: If it was still refusing the key when the time was over.
         HostKeyError: At once, if another host key is shown.
         CancelledError: If ``cancel`` was set.
@@ -116,9 +124,11 @@ def wait_for_ssh(target: SshTarget, timeout: float, cancel: Event) -> None:
                 return
         except HostKeyError:
             raise
-        except RemoteError:
+        except RemoteError as reason:
             # A booting machine first refuses connections, then may refuse logins until its first start is through.
             if time.monotonic() + _POLL_INTERVAL >= end:
+                reason.detail = f"{reason.detail} Waited {timeout:g} s for SSH to answer."
+                reason.transient = False
                 raise
         if cancel.wait(_POLL_INTERVAL):
             raise CancelledError("Interrupted.", detail=f"Was waiting for SSH at {target.login}.")
@@ -138,8 +148,10 @@ def run(target: SshTarget, command: str, timeout: float) -> CommandResult:
     end = time.monotonic() + timeout
     with _connected(target, CONNECT_TIMEOUT) as client:
         try:
-            channel = _transport(client, target).open_session(timeout=CONNECT_TIMEOUT)
-            channel.exec_command(command)
+            transport = _transport(client, target)
+            channel = transport.open_session(timeout=CONNECT_TIMEOUT)
+            with _closed_after(transport, CONNECT_TIMEOUT):
+                channel.exec_command(command)
             stdout, stderr = _drain(channel, end)
         except TimeoutError as reason:
             raise RemoteError(
@@ -175,6 +187,11 @@ def openssh_options(known_hosts_file: Path) -> list[str]:
         "PasswordAuthentication=no",
         "-o",
         f"ConnectTimeout={CONNECT_TIMEOUT:.0f}",
+        # A connection over which nothing comes any longer ends after a minute.
+        "-o",
+        "ServerAliveInterval=15",
+        "-o",
+        "ServerAliveCountMax=4",
     ]
 
 
@@ -197,6 +214,18 @@ def generate_key() -> tuple[str, str]:
     )
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     return private.decode(), public.decode()
+
+
+@contextmanager
+def _closed_after(transport: paramiko.Transport, seconds: float) -> Iterator[None]:
+    """Close the connection unless the block ends in time: paramiko waits without bound for some answers."""
+    timer = Timer(seconds, transport.close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager
@@ -263,7 +292,7 @@ def _login(target: SshTarget, timeout: float, channel: paramiko.Channel | None) 
         raise LoginRefusedError(target) from reason
     except (paramiko.SSHException, OSError, EOFError) as reason:
         client.close()
-        raise UnreachableError(target, _describe(reason, timeout)) from reason
+        raise UnreachableError(target, _describe(reason, timeout), transient=_may_pass(_innermost(reason))) from reason
     return client
 
 
@@ -318,9 +347,20 @@ def _drain(channel: paramiko.Channel, end: float) -> tuple[str, str]:
         time.sleep(0.01)
 
 
-def _describe(reason: BaseException, timeout: float) -> str:
+def _innermost(reason: BaseException) -> BaseException:
     # paramiko bundles what every address of a name answered.
-    inner = next(iter(getattr(reason, "errors", {}).values()), reason)
+    inner: BaseException = next(iter(getattr(reason, "errors", {}).values()), reason)
+    return inner
+
+
+def _may_pass(reason: BaseException) -> bool:
+    # A machine that boots may take connections before it has an SSH server that says who it is.
+    booting = isinstance(reason, paramiko.SSHException) and "Error reading SSH protocol banner" in str(reason)
+    return booting or is_passing(reason)
+
+
+def _describe(reason: BaseException, timeout: float) -> str:
+    inner = _innermost(reason)
     if isinstance(inner, ConnectionRefusedError):
         return "the connection was refused, so the machine is up but nothing listens on this port"
     if isinstance(inner, TimeoutError):

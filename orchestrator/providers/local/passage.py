@@ -56,4 +56,11 @@ def _iptables(action: str, chain: str, *rule: str) -> int | None:
     if program is None:
         return None
     arguments = [program, "--wait", "5", action, chain, *rule]
-    return subprocess.run(arguments, capture_output=True, timeout=_TIMEOUT, check=False).returncode
+    try:
+        return subprocess.run(arguments, capture_output=True, timeout=_TIMEOUT, check=False).returncode
+    except subprocess.TimeoutExpired as cause:
+        raise ProviderError(
+            "The packet filter does not answer.",
+            detail=f"`iptables {action} {chain}` did not end within {_TIMEOUT} s: another program holds its lock.",
+            resolution="See which program changes the packet filter all the time, then repeat.",
+        ).passing() from cause
