@@ -85,6 +85,7 @@ class Console:
             return
         run_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._log_file = run_folder / "debug.log"
+        self._log_file.touch(mode=0o600)
         handler = logging.FileHandler(self._log_file, encoding="utf-8")
         handler.setFormatter(_MaskingFormatter(self._secret_values))
         _LOG.addHandler(handler)

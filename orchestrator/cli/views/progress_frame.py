@@ -51,8 +51,10 @@ class Frame:
         return [_fit(line, width) for line in (*self._header(width), *body)][: max(height, 1)]
 
     def final_lines(self, width: int) -> list[Text]:
-        """What stays to be read once the run is over."""
+        """What stays to be read once the run is over; nothing if it did not begin."""
         rows = list(self.board.rows.values())
+        if all(row.stand is Stand.WAITING for row in rows):
+            return []
         groups = self.board.groups
         if len(rows) <= _FINAL_ROWS:
             shown = [(title, members, list(members)) for title, members in groups.items()]

@@ -24,7 +24,7 @@ def render_runs(deployment: str, runs: Sequence[RunSummary]) -> str:
             _moment(run.started),
             "" if run.seconds is None else duration(run.seconds),
             run.outcome,
-            _counts(run.counts) or ("" if run.outcome == UNRECORDED else "nothing to do"),
+            "" if run.outcome == UNRECORDED else _counts(run.counts),
             run.command,
         )
         for run in runs
@@ -70,8 +70,8 @@ def _failure(event: Mapping[str, Any]) -> list[str]:
 
 
 def _ending(event: Mapping[str, Any]) -> str:
-    counts = _counts(event.get("counts") or {}) or "nothing to do"
-    text = f"{str(event['outcome']).capitalize()} after {duration(float(event['seconds']))}: {counts}."
+    counts = _counts(event.get("counts") or {})
+    text = f"{str(event['outcome']).capitalize()} after {duration(float(event['seconds']))}, changes: {counts}."
     error = event.get("error")
     if not error:
         return text
@@ -80,7 +80,7 @@ def _ending(event: Mapping[str, Any]) -> str:
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{counts[name]} {told}" for name, told in _COUNTED.items() if counts.get(name))
+    return ", ".join(f"{counts[name]} {told}" for name, told in _COUNTED.items() if counts.get(name)) or "none"
 
 
 def _moment(stamp: str) -> str:
