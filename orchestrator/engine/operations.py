@@ -101,13 +101,20 @@ def _set_aside(change: Change, writer: StateWriter) -> None:
 
 def _take_over(change: Change, writer: StateWriter) -> None:
     """Record what was found. What is lost keeps its generation, so that the next object gets another token."""
-    record = writer.state.instances.get(change.address)
-    if record is None or change.observed is None:
+    record, seen = writer.state.instances.get(change.address), change.observed
+    if record is None or seen is None:
         return
-    if change.observed.presence is Presence.MISSING:
+    if seen.presence is Presence.MISSING:
         writer.record(replace(record, lifecycle=Lifecycle.INITIAL, attributes={}, pending=None))
-    else:
-        writer.record(replace(record, attributes={**record.attributes, **change.observed.attributes}))
+        return
+    inputs, attributes = dict(record.inputs), {**record.attributes, **seen.attributes}
+    for difference in seen.differences:
+        key = f"properties.{difference.name}"
+        if key in inputs:
+            inputs[key] = difference.found
+        elif difference.name in attributes:
+            attributes[difference.name] = difference.found
+    writer.record(replace(record, inputs=inputs, attributes=attributes))
 
 
 def _make(change: Change, context: RunContext, writer: StateWriter, progress: Callable[[str], None]) -> None:

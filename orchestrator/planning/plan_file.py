@@ -13,7 +13,7 @@ from orchestrator.errors import DeployError, StalePlanError
 from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance, Operation
 from orchestrator.planning.downtime import Downtime, DowntimeKind
-from orchestrator.planning.observation import Observation, Presence
+from orchestrator.planning.observation import Difference, Observation, Presence
 from orchestrator.planning.plan import Change, Plan
 from orchestrator.planning.substitution import Substitution
 from orchestrator.state.model import State
@@ -67,9 +67,7 @@ def _change_to_json(change: Change) -> dict[str, Any]:
         "after": list(change.after),
         "downtime": {"kind": change.downtime.kind.value, "text": change.downtime.text},
         "former": change.former,
-        "observed": None
-        if seen is None
-        else {"presence": seen.presence.value, "detail": seen.detail, "attributes": dict(seen.attributes)},
+        "observed": None if seen is None else dataclasses.asdict(seen),
         "instance": _instance_to_json(change.instance),
     }
 
@@ -149,7 +147,16 @@ def _change_from_json(content: Mapping[str, Any]) -> Change:
         downtime=Downtime(DowntimeKind(content["downtime"]["kind"]), content["downtime"]["text"]),
         title=content["title"],
         former=content["former"],
-        observed=Observation(Presence(seen["presence"]), seen["detail"], seen["attributes"]) if seen else None,
+        observed=None if seen is None else _observation_from_json(seen),
+    )
+
+
+def _observation_from_json(content: Mapping[str, Any]) -> Observation:
+    return Observation(
+        Presence(content["presence"]),
+        content["detail"],
+        content["attributes"],
+        tuple(Difference(**difference) for difference in content["differences"]),
     )
 
 

@@ -15,7 +15,7 @@ from orchestrator.planning.records import HOST, MACHINE, instance_of_record, tar
 from orchestrator.planning.removals import Going, plan_removals
 from orchestrator.planning.selection import narrowed, select
 from orchestrator.planning.substitution import Substitution
-from orchestrator.state.model import InstanceRecord, State
+from orchestrator.state.model import InstanceRecord, Lifecycle, State
 
 __all__ = ["HOST", "MACHINE", "Wanted", "instance_of_record", "plan_apply", "plan_destroy", "plan_refresh"]
 
@@ -122,10 +122,18 @@ def plan_refresh(prior: State, observed: Mapping[str, Observation]) -> Plan:
 
 def _to_take_over(record: InstanceRecord, seen: Observation) -> tuple[str, ...]:
     if seen.presence is Presence.MISSING:
-        known = bool(record.attributes) or record.pending is not None or record.lifecycle.value != "initial"
-        return (f"lost: {seen.detail}" if seen.detail else "lost",) if known else ()
-    return tuple(
-        f"{name!r} is {value} and was {record.attributes.get(name, 'not known')}"
-        for name, value in seen.attributes.items()
-        if record.attributes.get(name) != value
-    )
+        is_new = bool(record.attributes) or record.pending is not None or record.lifecycle is not Lifecycle.INITIAL
+        return (f"lost: {seen.detail}" if seen.detail else "lost",) if is_new else ()
+    found = [(d.name, d.recorded, d.found) for d in seen.differences if can_take_over(record, d.name)]
+    known = {name for name, _, _ in found}
+    found += [(n, record.attributes.get(n), v) for n, v in seen.attributes.items() if n not in known]
+    return tuple(f"{name!r}: {_known(was)} → {_known(now)}" for name, was, now in found if was != now)
+
+
+def can_take_over(record: InstanceRecord, name: str) -> bool:
+    """Whether something that was found has a place in the record: as a property or an attribute."""
+    return f"properties.{name}" in record.inputs or name in record.attributes
+
+
+def _known(value: object) -> str:
+    return "nothing" if value is None else str(value)

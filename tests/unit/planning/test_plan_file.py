@@ -11,7 +11,7 @@ from orchestrator.errors import StalePlanError
 from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance, Operation
 from orchestrator.planning.downtime import Downtime, DowntimeKind
-from orchestrator.planning.observation import Observation, Presence
+from orchestrator.planning.observation import Difference, Observation, Presence
 from orchestrator.planning.plan import Change, Plan
 from orchestrator.planning.plan_file import (
     PlanFileError,
@@ -44,7 +44,12 @@ MOVE = Change(
     "edge[0]@1",
 )
 REFRESH = Change(
-    "b", INSTANCE.type, Action.REFRESH, ("lost",), INSTANCE, observed=Observation(Presence.MISSING, "gone", {"a": 1})
+    "b",
+    INSTANCE.type,
+    Action.REFRESH,
+    ("'a': 2 → 1",),
+    INSTANCE,
+    observed=Observation(Presence.DEGRADED, "odd", {"a": 1}, (Difference("b", 1, None),)),
 )
 SAVED = SavedPlan(
     Plan(
