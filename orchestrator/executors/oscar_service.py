@@ -15,9 +15,11 @@ from orchestrator.clients.oscar import (
 )
 from orchestrator.errors import OperationError
 from orchestrator.executors.base import OperationRequest, OperationResult
+from orchestrator.planning.desired import secret_versions_of
 from orchestrator.planning.observation import Observation, Presence
 from orchestrator.state.model import InstanceRecord
-from orchestrator.state.secrets import PREFIX, SecretStore
+from orchestrator.state.secret_references import SecretResolver
+from orchestrator.state.secrets import SecretStore
 from orchestrator.topology.model import Value
 
 _REGION = "us-east-1"
@@ -251,13 +253,5 @@ def _text(record: InstanceRecord, name: str) -> str:
 def _secret(record: InstanceRecord, name: str, secrets: SecretStore) -> str:
     """The value that a property of the record refers to."""
     reference = str(record.inputs.get(f"properties.{name}") or "")
-    if not reference.startswith(PREFIX):
-        return reference
-    value = secrets.get(reference.removeprefix(PREFIX))
-    if value is None:
-        raise OperationError(
-            "A password is not known.",
-            detail=f"{record.address} refers to the secret {reference.removeprefix(PREFIX)!r}, which is not stored.",
-            resolution="Apply again: secrets that are missing are made when their node is installed.",
-        )
-    return value
+    resolver = SecretResolver(secrets, secret_versions_of(record.inputs))
+    return resolver.resolve(reference, f"{record.address}: property {name!r}")

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from orchestrator.diagnostics import Diagnostic, error
 from orchestrator.executors.registry import EXECUTORS
-from orchestrator.planning.actions import Action
+from orchestrator.planning.actions import RENEWALS
 from orchestrator.planning.plan import CHANGING, Plan
 from orchestrator.providers.registry import PROVIDERS
+from orchestrator.state.secret_references import SecretResolver
+from orchestrator.state.secrets import SecretStore, references
 
 
-def check_plan(plan: Plan) -> tuple[Diagnostic, ...]:
-    """Findings that would make the apply fail, each once a node template."""
-    found: dict[str, Diagnostic] = {}
+def check_plan(plan: Plan, secrets: SecretStore) -> tuple[Diagnostic, ...]:
+    """Findings that would make the apply fail, each once a node template.
+
+    Args:
+        plan: The plan.
+        secrets: The deployment's secrets; nothing is added to them.
+    """
+    found: dict[str, Diagnostic] = _missing_secrets(plan, secrets)
     for change in plan.changes.values():
         if change.action not in CHANGING:
             continue
@@ -25,7 +32,7 @@ def check_plan(plan: Plan) -> tuple[Diagnostic, ...]:
                 "has it.",
                 address=instance.node,
             )
-        elif change.action in (Action.CREATE, Action.REPLACE) and not instance.operations:
+        elif change.action in RENEWALS and not instance.operations:
             found[instance.node] = error(
                 "Nothing implements this node.",
                 f"Type {instance.type} of {instance.node} has no operation under profile {plan.profile!r}, so it "
@@ -41,3 +48,23 @@ def check_plan(plan: Plan) -> tuple[Diagnostic, ...]:
                     address=instance.node,
                 )
     return tuple(found.values())
+
+
+def _missing_secrets(plan: Plan, secrets: SecretStore) -> dict[str, Diagnostic]:
+    """What references in properties and inputs stand for and is not there: variables, files."""
+    found: dict[str, Diagnostic] = {}
+    for change in plan.changes.values():
+        instance = change.instance
+        if change.action not in CHANGING:
+            continue
+        resolver = SecretResolver(secrets, instance.secret_versions)
+        places = [(f"property {name!r}", value) for name, value in instance.properties.items()]
+        for operation in instance.operations.values():
+            places += [(f"input {name!r} of {operation.name}", value) for name, value in operation.inputs.items()]
+        for place, value in places:
+            for reference in references(value):
+                missing = resolver.check(reference, f"{instance.node}: {place}")
+                if missing is not None:
+                    detail = f"{missing.detail} {missing.resolution}"
+                    found.setdefault(instance.node, error(missing.summary, detail, address=instance.node))
+    return found

@@ -75,6 +75,9 @@ class SecretStore(Protocol):
     def values(self) -> tuple[str, ...]:
         """Every value that is known, for masking them in output; never raises."""
 
+    def remember(self, value: str) -> None:
+        """Mask this value as well: one that a reference stood for."""
+
     def clear(self) -> None:
         """Remove every value, when the deployment is gone."""
 

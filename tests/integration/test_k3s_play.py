@@ -30,6 +30,7 @@ from orchestrator.providers.local.provider import LocalProvider
 from orchestrator.remote.ssh import SshTarget, generate_key, run, wait_for_ssh
 from orchestrator.state.model import InstanceRecord
 from orchestrator.topology.model import Value
+from tests.secrets_in_memory import memory_secrets
 
 pytestmark = pytest.mark.engine
 
@@ -43,23 +44,6 @@ SITE = MappingProxyType(
         "k3s_node_labels": {"layer": "edge"},
     }
 )
-
-
-class _Secrets:
-    def get_or_create(self, name: str) -> str:
-        return TOKEN
-
-    def put(self, name: str, value: str) -> None:
-        raise AssertionError(name)
-
-    def get(self, name: str) -> str | None:
-        return TOKEN
-
-    def values(self) -> tuple[str, ...]:
-        return (TOKEN,)
-
-    def clear(self) -> None:
-        raise AssertionError
 
 
 class Bench:
@@ -128,7 +112,7 @@ class Bench:
             known=dict(self.known),
             desired={"edge": cluster},
             folders=folders,
-            secrets=_Secrets(),
+            secrets=memory_secrets({"edge-token": TOKEN}),
             progress=lambda _line: None,
             cancel=threading.Event(),
         )

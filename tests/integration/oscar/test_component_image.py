@@ -22,6 +22,7 @@ from orchestrator.planning.observation import Presence
 from orchestrator.providers.base import DeploymentTag
 from orchestrator.state.model import InstanceRecord
 from orchestrator.topology.source_digest import source_digest
+from tests.secrets_in_memory import memory_secrets
 
 pytestmark = [
     pytest.mark.engine,
@@ -31,15 +32,6 @@ pytestmark = [
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "mask-detection"
 NODE_TYPE = "continuum.nodes.ComponentImage"
-
-
-class NoSecrets:
-    """Images need none."""
-
-    def get(self, name: str) -> str | None:
-        raise AssertionError(name)
-
-    get_or_create = put = values = clear = get
 
 
 def request_for(
@@ -66,7 +58,7 @@ def request_for(
         known={},
         desired={},
         folders=Folders(tmp_path, tmp_path, application, tmp_path / "cache"),
-        secrets=NoSecrets(),
+        secrets=memory_secrets(),
         progress=lambda _line: None,
         cancel=Event(),
     )

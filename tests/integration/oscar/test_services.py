@@ -20,24 +20,10 @@ from orchestrator.planning.observation import Presence
 from orchestrator.providers.base import DeploymentTag
 from orchestrator.services.invoke import invoke
 from orchestrator.state.model import InstanceRecord, State
+from tests.secrets_in_memory import memory_secrets
 
 SERVICE_TYPE = "continuum.nodes.OscarService"
 CHAIN = {"first": ["second"], "second": []}
-
-
-class Secrets:
-    """The secrets of two clusters."""
-
-    def __init__(self, values: dict[str, str]) -> None:
-        self._values = values
-
-    def get(self, name: str) -> str | None:
-        return self._values.get(name)
-
-    def get_or_create(self, name: str) -> str:
-        raise AssertionError(name)
-
-    put = values = clear = get_or_create
 
 
 class World:
@@ -46,7 +32,7 @@ class World:
     def __init__(self, make_standin: Callable[..., Any], folder: Path, scripts: dict[str, str]) -> None:
         self.folder = folder
         self.standins = {"first": make_standin("edge"), "second": make_standin("cloud")}
-        self.secrets = Secrets({})
+        self.secrets = memory_secrets()
         self.records: dict[str, InstanceRecord] = {}
         self.desired: dict[str, DesiredInstance] = {}
         for component, standin in self.standins.items():
@@ -55,10 +41,8 @@ class World:
 
     def add_host(self, component: str, standin: Any) -> None:
         name = f"{component}-oscar"
-        self.secrets._values |= {
-            f"{name}-password": standin.config["password"],
-            f"{name}-store-key": standin.config["secret_key"],
-        }
+        self.secrets.put(f"{name}-password", standin.config["password"])
+        self.secrets.put(f"{name}-store-key", standin.config["secret_key"])
         self.records[name] = InstanceRecord(
             name,
             name,
@@ -209,7 +193,7 @@ def test_removing_twice(make_world: Callable[..., World]) -> None:
 
 def test_a_missing_secret_is_told_by_name(make_world: Callable[..., World]) -> None:
     world = make_world()
-    world.secrets._values.pop("first-oscar-password")
+    world.secrets = memory_secrets({"first-oscar-store-key": "x" * 8})
     with pytest.raises(OperationError, match="first-oscar-password"):
         OscarServiceExecutor().run(world.request("first"))
 

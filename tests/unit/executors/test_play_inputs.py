@@ -16,28 +16,7 @@ from orchestrator.planning.desired import DesiredInstance, Operation
 from orchestrator.providers.base import DeploymentTag
 from orchestrator.resources import data_path, standin_path
 from orchestrator.state.model import InstanceRecord
-
-
-class Secrets:
-    """A store in memory."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, str] = {}
-
-    def get_or_create(self, name: str) -> str:
-        return self.kept.setdefault(name, f"value-of-{name}")
-
-    def put(self, name: str, value: str) -> None:
-        self.kept[name] = value
-
-    def get(self, name: str) -> str | None:
-        return self.kept.get(name)
-
-    def values(self) -> tuple[str, ...]:
-        return tuple(self.kept.values())
-
-    def clear(self) -> None:
-        self.kept.clear()
+from tests.secrets_in_memory import memory_secrets
 
 
 def machine(address: str) -> InstanceRecord:
@@ -79,7 +58,7 @@ def build_request(
         known=known,
         desired=desired,
         folders=Folders(here, here, here, here),
-        secrets=Secrets(),
+        secrets=memory_secrets({"k3s": "value-of-k3s"}),
         progress=lambda _line: None,
         cancel=Event(),
     )
