@@ -24,6 +24,9 @@ from orchestrator.state.folders import deploy_home, deployment_folder
 KEPT_RUNS = 50
 """How many run folders a deployment keeps; the oldest go first, at the beginning of a run."""
 
+MAKING = ("create", "update", "replace", "move")
+"""Actions that run the operations that make something."""
+
 RUNNING = "running"
 CUT_OFF = "cut off"
 UNRECORDED = "not recorded"
@@ -225,9 +228,15 @@ class Durations:
     by_type: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     def expected(self, address: str, node_type: str, action: str) -> float | None:
-        """Seconds that a change will probably take; ``None`` if nothing like it was done yet."""
-        own = self.by_address.get((address, action))
-        return own if own is not None else self.by_type.get((node_type, action))
+        """Seconds that a change will probably take; ``None`` if nothing like it was done yet.
+
+        Whatever makes something runs the same operations, so that one kind of making tells of the others.
+        """
+        for alike in (action, *MAKING) if action in MAKING else (action,):
+            for known, name in ((self.by_address, address), (self.by_type, node_type)):
+                if (seconds := known.get((name, alike))) is not None:
+                    return seconds
+        return None
 
 
 def read_durations(deployment: Path) -> Durations:
