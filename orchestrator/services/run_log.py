@@ -42,6 +42,9 @@ TAIL_LINES = 12
 
 _LOG = logging.getLogger("orchestrator")
 _TAIL_BYTES = 64 * 1024
+_LONGEST_LINE = 300
+_RECAP = "\nPLAY RECAP"
+"""Ends Ansible's output with numbers that say nothing of the cause."""
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -240,13 +243,18 @@ def recorded(log: RunLog) -> Iterator[RunLog]:
 
 
 def read_tail(file: Path) -> tuple[str, ...]:
-    """The last lines of a file that are not empty; none if it cannot be read."""
+    """The last lines of a file that say something, long ones shortened; none if it cannot be read."""
     with contextlib.suppress(OSError), file.open("rb") as opened:
         opened.seek(0, os.SEEK_END)
         opened.seek(max(0, opened.tell() - _TAIL_BYTES))
-        lines = opened.read().decode("utf-8", errors="replace").splitlines()
-        return tuple([line.rstrip() for line in lines if line.strip()][-TAIL_LINES:])
+        text = opened.read().decode("utf-8", errors="replace").partition(_RECAP)[0]
+        return tuple([_shortened(line) for line in text.splitlines() if line.strip()][-TAIL_LINES:])
     return ()
+
+
+def _shortened(line: str) -> str:
+    text = line.rstrip()
+    return text if len(text) <= _LONGEST_LINE else text[: _LONGEST_LINE - 1] + "…"
 
 
 def _mask_strings(value: Any, secrets: tuple[str, ...]) -> Any:

@@ -85,7 +85,7 @@ class TerminalProgress:
             columns, _ = self._size()
             frame = Frame(self._board, self._title, self._clock())
             lines = render(frame.final_lines(columns - 1), columns, colour=self._colour)
-            self._write(self._erasing() + "".join(f"{line}\n" for line in lines))
+            self._write(self._erasing() + "".join(f"{line}\n" for line in lines) + ("\n" if lines else ""))
 
     def __call__(self, event: Event) -> None:
         """Take one event of the run."""
