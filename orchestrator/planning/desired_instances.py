@@ -71,11 +71,12 @@ def desired_instances(
     chosen = profile.resolve_options(options)
     instances: dict[str, DesiredInstance] = {}
     substitutions: list[Substitution] = []
+    rules_of = _RulesByType(profile, catalogue)
     for node in topology.nodes.values():
         if not catalogue.has(node.type):
             raise UnknownTypeError(node.type)
         view = _View(Scope(topology, catalogue, node), chosen, unavailable_images)
-        rules = tuple(rule for rule in profile.rules if view.matches(rule.match))
+        rules = tuple(rule for rule in rules_of(node.type) if view.matches(rule.match))
         for index, address in enumerate(instance_addresses(node)):
             instances[address] = _instance(address, view.at(index), rules)
         for rule in rules:
@@ -104,14 +105,36 @@ def check_profile(
     """
     chosen = profile.resolve_options(options)
     found: list[Diagnostic] = []
+    rules_of = _RulesByType(profile, catalogue)
     for node in topology.nodes.values():
+        refusing = [rule for rule in rules_of(node.type) if rule.refusal]
+        if not refusing:
+            continue
         view = _View(Scope(topology, catalogue, node), chosen, frozenset())
-        for rule in profile.rules:
+        for rule in refusing:
             if rule.refusal and view.matches(rule.match):
                 detail = view.fill(rule.refusal.detail)
                 place = (places or {}).get(node.name)
                 found.append(error(rule.refusal.summary, detail, address=node.name, location=place))
     return tuple(found)
+
+
+class _RulesByType:
+    """The rules that may match nodes of a type: what a rule asks of the type is looked up once a type, not a node."""
+
+    def __init__(self, profile: Profile, catalogue: TypeCatalogue) -> None:
+        self._profile = profile
+        self._catalogue = catalogue
+        self._found: dict[str, tuple[Rule, ...]] = {}
+
+    def __call__(self, node_type: str) -> tuple[Rule, ...]:
+        if node_type not in self._found:
+            self._found[node_type] = tuple(
+                rule
+                for rule in self._profile.rules
+                if not rule.match.types or any(self._catalogue.is_derived(node_type, t) for t in rule.match.types)
+            )
+        return self._found[node_type]
 
 
 class _View:
@@ -128,11 +151,10 @@ class _View:
         return _View(replace(self.scope, index=index), self.options, self.unavailable) if index else self
 
     def matches(self, match: Match) -> bool:
-        """Whether everything that the match asks for is so."""
-        node, catalogue = self.scope.node, self.scope.catalogue
+        """Whether everything that the match asks for, besides the type, is so."""
+        node = self.scope.node
         return (
-            (not match.types or any(catalogue.is_derived(node.type, t) for t in match.types))
-            and all(self.properties.get(key) == value for key, value in match.properties.items())
+            all(self.properties.get(key) == value for key, value in match.properties.items())
             and all(
                 node.capabilities.get(name, {}).get(key) == value
                 for name, values in match.capabilities.items()

@@ -52,8 +52,11 @@ def plan_removals(going: Going) -> dict[str, Change]:
         name = _name_on_host(address, record.type, instance)
         twin = twins.get(name) if name else None
         action, reasons = _how(record, twin, address in disposed, going)
-        after = (*needed_by[address], *rewired[address], *successors.get(address, ()), *((twin,) if twin else ()))
-        found[address] = Change(address, record.type, action, reasons, instance, tuple(dict.fromkeys(after)))
+        before = (*needed_by[address], *rewired[address], *((twin,) if twin else ()))
+        after = successors.get(address, ())
+        if before:
+            after = tuple(dict.fromkeys((*before, *after)))
+        found[address] = Change(address, record.type, action, reasons, instance, after)
     return found
 
 

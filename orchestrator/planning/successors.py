@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from orchestrator.planning.plan import Change
 from orchestrator.planning.records import CONNECTS_TO, HOST, targets_of
 from orchestrator.state.former import is_former
-from orchestrator.state.model import InstanceRecord
+from orchestrator.state.model import InstanceRecord, Lifecycle
 
 
 def successors_of(
@@ -42,10 +42,7 @@ def successors_of(
     groups = _groups(gone, records, changes, busy)
     lasts = _lasts(busy, changes, groups)
     anew = _anew(busy, records, changes, groups)
-    found: dict[str, tuple[str, ...]] = {}
-    for address in firsts:
-        found[address] = tuple(lasts.get(groups.get(address, address), ()) or anew.get(gone[address].type, ()))
-    return found
+    return {a: lasts.get(groups.get(a, a)) or anew.get(gone[a].type, ()) for a in firsts}
 
 
 def _groups(
@@ -81,7 +78,7 @@ def _edges(records: Mapping[str, InstanceRecord], changes: Mapping[str, Change])
             yield address, target
 
 
-def _lasts(busy: set[str], changes: Mapping[str, Change], groups: Mapping[str, str]) -> dict[str, list[str]]:
+def _lasts(busy: set[str], changes: Mapping[str, Change], groups: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """Group to those of its changes that no other change of it waits for."""
     awaited = {
         dependency
@@ -93,18 +90,18 @@ def _lasts(busy: set[str], changes: Mapping[str, Change], groups: Mapping[str, s
     for address in changes:
         if address in busy and address not in awaited:
             lasts.setdefault(groups.get(address, address), []).append(address)
-    return lasts
+    return {group: tuple(addresses) for group, addresses in lasts.items()}
 
 
 def _anew(
     busy: set[str], records: Mapping[str, InstanceRecord], changes: Mapping[str, Change], groups: Mapping[str, str]
-) -> dict[str, list[str]]:
-    """Type to the last changes of groups in which nothing was there before."""
-    known = {groups.get(address, address) for address in records if address in changes}
+) -> dict[str, tuple[str, ...]]:
+    """Type to the last changes of groups in which nothing was at work before."""
+    at_work = {a for a, r in records.items() if a in changes and r.pending is None and r.lifecycle is Lifecycle.STARTED}
+    known = {groups.get(address, address) for address in at_work}
     found: dict[str, list[str]] = {}
-    fresh = {a for a in busy if a not in records}
-    for group, addresses in _lasts(fresh, changes, groups).items():
+    for group, addresses in _lasts(busy - at_work, changes, groups).items():
         if group not in known:
             for address in addresses:
                 found.setdefault(changes[address].type, []).append(address)
-    return found
+    return {kind: tuple(addresses) for kind, addresses in found.items()}
