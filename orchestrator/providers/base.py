@@ -12,7 +12,10 @@ from orchestrator.topology.model import Value
 
 @dataclass(frozen=True, slots=True)
 class DeploymentTag:
-    """Marks everything made for one deployment: ``name`` for people, ``lineage`` for certainty."""
+    """Marks everything made for one deployment: ``name`` for people, ``lineage`` for certainty.
+
+    Only ``leftovers`` is ever asked without a lineage (it is empty then); it lists by name, and nobody removes by that.
+    """
 
     name: str
     lineage: str

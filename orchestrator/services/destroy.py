@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from orchestrator.engine.apply import Outcome, apply_plan, failure_of
@@ -47,7 +49,7 @@ def destroy(plan: Plan, opened: OpenDeployment, hook: Hook, parallelism: int) ->
     """
     state = opened.state
     assert state is not None, "only called with a state"  # noqa: S101
-    providers = _providers(state)
+    providers = providers_of(state)
     session = opened.session
     context = opened.context({}, state.application_root)
     try:
@@ -60,13 +62,19 @@ def destroy(plan: Plan, opened: OpenDeployment, hook: Hook, parallelism: int) ->
     leftovers = _leftovers(providers, context.tag)
     if leftovers:
         raise LeftoversError(leftovers)
+    drop(opened, providers)
+    return Destroyed(outcome, providers)
+
+
+def drop(opened: OpenDeployment, providers: Iterable[str]) -> None:
+    """Drop state, keys and secrets of a deployment that is gone; its runs are kept."""
     for name in providers:
-        load_provider(name).close()
-    session.delete()
+        with contextlib.suppress(DeployError):
+            load_provider(name).close()
+    opened.session.delete()
     opened.secrets.clear()
     for part in ("ssh", "kubeconfig"):
         shutil.rmtree(opened.folder / part, ignore_errors=True)
-    return Destroyed(outcome, providers)
 
 
 def was_destroyed(name: str) -> bool:
@@ -75,10 +83,14 @@ def was_destroyed(name: str) -> bool:
     return (folder / "runs").is_dir() and LocalStateStore(state_folder(name)).load() is None
 
 
-def _providers(state: State) -> tuple[str, ...]:
+def providers_of(state: State) -> tuple[str, ...]:
     """Whoever may hold something of ours: what records name, and what the profile may have used before it failed."""
     named = {record.provider for record in state.instances.values()}
-    named |= {rule.provider for rule in load_profile(state.profile).rules}
+    try:
+        named |= {rule.provider for rule in load_profile(state.profile).rules}
+    except DeployError:
+        # Which profile it was is not known any longer, so it may have been any.
+        named |= set(PROVIDERS)
     return tuple(sorted(named & set(PROVIDERS)))
 
 

@@ -18,7 +18,12 @@ def deployment_labels(deployment: DeploymentTag) -> dict[str, str]:
 
 
 def label_filters(deployment: DeploymentTag) -> list[str]:
-    """The same as a filter of the engine's lists. The lineage alone decides; a name may be used again."""
+    """The same as a filter of the engine's lists. The lineage alone decides; a name may be used again.
+
+    Without a lineage, which a state has that cannot be read, the name is all there is to list by.
+    """
+    if not deployment.lineage:
+        return [f"{DEPLOYMENT}={deployment.name}"]
     return [f"{LINEAGE}={deployment.lineage}"]
 
 

@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from orchestrator.engine.operations import creation_token
 from orchestrator.errors import ProviderError
 from orchestrator.executors.base import OperationRequest, OperationResult
+from orchestrator.executors.play_inputs import find_machines
 from orchestrator.planning.observation import Observation, Presence
 from orchestrator.providers.base import DeploymentTag, Machine, MachineRequest, MachineState, Resource
 from orchestrator.state.former import present_address
@@ -30,11 +32,12 @@ class KilledError(BaseException):
 
 @dataclass
 class Thing:
-    """What exists outside."""
+    """What exists outside; ``on`` holds the tokens of the machines that it goes with."""
 
     address: str
     kind: str
     lineage: str
+    on: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -77,6 +80,14 @@ class World:
         self.log.clear()
         self.dead, self.kill_at = False, kill_at
 
+    def remove(self, token: str) -> None:
+        """Remove it, and what was only on it."""
+        with self.guard:
+            self.things.pop(token, None)
+            for other, thing in list(self.things.items()):
+                if thing.on and not thing.on & self.things.keys():
+                    del self.things[other]
+
     def addresses(self, kind: str = "") -> list[str]:
         """What exists, one entry a thing, so that something made twice is there twice."""
         return sorted(t.address for t in self.things.values() if kind in ("", t.kind))
@@ -95,11 +106,13 @@ class PretendExecutor:
         assert pending is not None, "the record is durable before the first outside call"
         with world.guard:
             if request.operation == "delete":
-                world.things.pop(pending.token, None)
+                world.remove(pending.token)
             else:
                 kind = request.implementation.artifact_type.rpartition(".")[2]
                 address = present_address(request.record.address)
-                world.things.setdefault(pending.token, Thing(address, kind, request.tag.lineage))
+                on = frozenset() if kind in ("Machine", "ImageBuild") else frozenset(_machines(request))
+                assert on <= world.things.keys(), f"{request.record.address} is made on machines that are not there"
+                world.things.setdefault(pending.token, Thing(address, kind, request.tag.lineage, on))
         world.pass_boundary(f"{name} done")
         return OperationResult(attributes_of(request))
 
@@ -108,8 +121,10 @@ class PretendExecutor:
         world = World.current
         if world.away:
             return Observation(Presence.UNKNOWN, "no answer")
+        record = request.record
         with world.guard:
-            there = any(t.address == present_address(request.record.address) for t in world.things.values())
+            token = creation_token(request.tag.lineage, present_address(record.address), record.generation)
+            there = token in world.things
         return Observation(Presence.PRESENT if there else Presence.MISSING)
 
 
@@ -137,7 +152,7 @@ class PretendProvider:
     def delete(self, machine_id: str) -> None:
         """Remove it."""
         self.open()
-        World.current.things.pop(machine_id, None)
+        World.current.remove(machine_id)
 
     def find(self, deployment: DeploymentTag) -> Sequence[Machine]:
         """Machines by tag."""
@@ -175,6 +190,10 @@ class DyingStore(LocalStateStore):
         World.current.pass_boundary("before the snapshot")
         super().compact(state)
         World.current.pass_boundary("after the snapshot")
+
+
+def _machines(request: OperationRequest) -> list[str]:
+    return [str(machine.attributes["machine_id"]) for machine in find_machines(request)]
 
 
 def attributes_of(request: OperationRequest) -> Mapping[str, Any]:
