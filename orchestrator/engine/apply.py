@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 
+from orchestrator.engine.degraded import degraded_parts
 from orchestrator.engine.hooks import (
     ChangeFailed,
     ChangeFinished,
@@ -22,9 +23,7 @@ from orchestrator.engine.operations import RunContext, perform
 from orchestrator.engine.retries import RetryingExecutors, RetryPolicy
 from orchestrator.engine.schedule import Schedule
 from orchestrator.errors import ApplyFailedError, CancelledError, DegradedError, DeployError
-from orchestrator.executors.base import DEGRADED
 from orchestrator.planning.plan import Change, Plan
-from orchestrator.state.model import InstanceRecord
 from orchestrator.state.session import StateWriter
 
 DEFAULT_PARALLELISM = 32
@@ -147,12 +146,6 @@ class _Walk:
         for change, because in changes:
             self._outcome.skipped[change.address] = because
             self._hook(ChangeSkipped(change, because))
-
-
-def degraded_parts(record: InstanceRecord | None) -> tuple[str, ...]:
-    """What an instance does without since it could not be reached when the instance was last worked on."""
-    parts = record.attributes.get(DEGRADED) if record else None
-    return tuple(str(part) for part in parts) if isinstance(parts, list) else ()
 
 
 def failure_of(outcome: Outcome, cancelled: bool) -> DeployError | None:

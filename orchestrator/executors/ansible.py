@@ -2,66 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from orchestrator.clients.kubernetes import KubernetesClient, KubernetesError, load_kubeconfig
 from orchestrator.clients.oscar import observe_oscar
 from orchestrator.errors import OperationError
-from orchestrator.executors import children
-from orchestrator.executors.ansible_process import remove_leftovers
-from orchestrator.executors.base import OperationRequest, OperationResult
-from orchestrator.executors.play_inputs import InputResolver, find_machines
+from orchestrator.executors.base import DEGRADED, OperationRequest, OperationResult
+from orchestrator.executors.play import PlayOutcome, run_play
+from orchestrator.executors.play_inputs import InputResolver, find_machines, missing_machines
 from orchestrator.planning.observation import Observation, Presence
 from orchestrator.remote.inventory import InventoryHost, render_inventory
 from orchestrator.remote.ssh import SshTarget, known_hosts_line
 from orchestrator.resources import data_path
 from orchestrator.state.model import InstanceRecord
 from orchestrator.topology.model import Value
+from orchestrator.topology.plain_yaml import load_plain
 
 DEFAULT_TIMEOUT = 1800
 """Seconds that a play may take; an operation input ``play_timeout`` sets another bound."""
 
+DEFAULT_SILENCE = 900
+"""Seconds without a word from a play after which it counts as hanging; ``play_silence`` sets another bound."""
+
 _OBSERVE_TIMEOUT = 4.0
-_KILL_GRACE = 10.0
-
-
-@dataclass(slots=True)
-class _Outcome:
-    """What the events of one play said."""
-
-    changed: int = 0
-    attributes: dict[str, Value] = field(default_factory=dict)
-    failures: dict[str, dict[str, Any]] = field(default_factory=dict)
-    lines: list[str] = field(default_factory=list)
-    status: str = ""
-
-    def take(self, event: dict[str, Any]) -> str:
-        """Note an event; returns a line of progress, or nothing."""
-        kind = event.get("kind")
-        if kind == "task":
-            return str(event["task"])
-        if kind in {"failed", "unreachable"}:
-            # A rescue section explains what failed before it: the last word of a host is the one to show.
-            self.failures[str(event["host"])] = event
-        elif kind == "stats":
-            self.changed, self.attributes = event["changed"], event["attributes"]
-        elif kind == "line":
-            self.lines = [*self.lines[-19:], str(event["text"])]
-        elif kind == "end":
-            self.status = str(event["status"])
-        return ""
 
 
 class AnsibleExecutor:
@@ -72,8 +38,12 @@ class AnsibleExecutor:
     def run(self, request: OperationRequest) -> OperationResult:
         """Run the operation's playbook.
 
+        Machines that cannot be reached are done without, unless it is the first one, which carries the server, or
+        something is to be removed: the attribute ``degraded`` lists their addresses.
+
         Raises:
-            OperationError: If a task failed, a machine could not be reached, or the play took too long.
+            OperationError: If a task failed, the first machine could not be reached, or the play took too long;
+                transient if it is only that machines could not be reached.
         """
         machines = find_machines(request)
         if not machines:
@@ -84,10 +54,17 @@ class AnsibleExecutor:
                 detail=f"{request.instance.address}: no machine was found by way of its host and machine requirements.",
                 resolution="Apply the machines first, or correct the requirements in the template.",
             )
-        outcome = _run_child(request, _build_job(request, machines))
-        if outcome.status != "successful":
-            raise _explain(request, outcome)
-        return OperationResult(outcome.attributes, changed=outcome.changed > 0)
+        missing = () if request.operation == "delete" else missing_machines(request)
+        job = _build_job(request, machines)
+        outcome = run_play(request, job)
+        away = () if outcome.status == "successful" else _bearable(request, job, machines, outcome)
+        if outcome.status != "successful" and not away:
+            raise _explain(request, outcome, job["timeout"])
+        if missing or away:
+            request.progress(f"went on without {', '.join((*missing, *away))}, which cannot be reached")
+        return OperationResult(
+            {**outcome.attributes, **_degraded(request, (*missing, *away))}, changed=outcome.changed > 0
+        )
 
     def observe(self, request: OperationRequest) -> Observation:
         """What a play left behind says what can be asked: a kubeconfig, or the endpoint of an OSCAR."""
@@ -124,6 +101,7 @@ def _build_job(request: OperationRequest, machines: Sequence[InstanceRecord]) ->
     resolver = InputResolver(request)
     inputs = resolver.resolve_all(request.implementation.inputs)
     timeout = int(str(inputs.pop("play_timeout", DEFAULT_TIMEOUT)))
+    silence = int(str(inputs.pop("play_silence", DEFAULT_SILENCE)))
     key_file = request.folders.deployment / "ssh" / "id_ed25519"
     hosts = [_host(machine, key_file) for machine in machines]
     label = re.sub(r"[^A-Za-z0-9]+", "-", request.instance.address).strip("-")
@@ -149,13 +127,14 @@ def _build_job(request: OperationRequest, machines: Sequence[InstanceRecord]) ->
         "secrets": sorted({*request.secrets.values(), *resolver.secrets}),
         "log_file": str(request.folders.run.resolve() / f"ansible-{label}-{request.operation}.log"),
         "timeout": timeout,
+        "silence": silence,
     }
 
 
 def _host(machine: InstanceRecord, key_file: Path) -> InventoryHost:
     attributes = machine.attributes
     return InventoryHost(
-        name=str(attributes.get("hostname") or machine.address),
+        name=_name(machine),
         host=str(attributes["host"]),
         port=int(str(attributes.get("port", 22))),
         user=str(attributes.get("user", "root")),
@@ -165,98 +144,60 @@ def _host(machine: InstanceRecord, key_file: Path) -> InventoryHost:
     )
 
 
+def _name(machine: InstanceRecord) -> str:
+    """What the machine is called in the inventory."""
+    return str(machine.attributes.get("hostname") or machine.address)
+
+
 def _target(machine: InstanceRecord, key_file: Path) -> SshTarget:
     host = _host(machine, key_file)
     return SshTarget(host.host, host.port, host.user, key_file, str(machine.attributes["host_key"]))
 
 
-def _run_child(request: OperationRequest, job: dict[str, Any]) -> _Outcome:
-    outcome = _Outcome()
-    errors = Path(job["log_file"]).with_suffix(".stderr")
-    errors.parent.mkdir(parents=True, exist_ok=True)
-    with errors.open("wb") as stderr:
-        child = children.start(partial(_start_play, request, stderr))
-    # ansible-runner ends the play itself when its time is over; this timer is for a child that no longer does.
-    guard = threading.Timer(job["timeout"] + _KILL_GRACE, children.kill_group, (child, signal.SIGKILL))
-    guard.daemon = True
-    guard.start()
-    try:
-        _exchange(request, child, job, outcome)
-        child.wait(_KILL_GRACE)
-    finally:
-        guard.cancel()
-        if child.poll() is None:
-            children.kill_group(child, signal.SIGKILL)
-            child.wait()
-        if child.returncode < 0:
-            remove_leftovers()
-        children.unregister(child)
-    _read_errors(errors, outcome, job["secrets"])
-    return outcome
+def _bearable(
+    request: OperationRequest, job: dict[str, Any], machines: Sequence[InstanceRecord], outcome: PlayOutcome
+) -> tuple[str, ...]:
+    """Addresses of the machines that could not be reached, if all else was done all the same; else none."""
+    addresses = {_name(machine): machine.address for machine in machines}
+    away = tuple(addresses[host] for host in outcome.away if host in addresses)
+    # Ansible gives the whole playbook up when nobody is left in one play of it.
+    got_through = outcome.plays == len(load_plain(Path(job["playbook"]).read_text(encoding="utf-8")))
+    is_bearable = request.operation != "delete" and got_through and machines[0].address not in away
+    return away if is_bearable else ()
 
 
-def _start_play(request: OperationRequest, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "orchestrator.executors.ansible_process"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        start_new_session=True,
-        pass_fds=(request.lock_fd,) if request.lock_fd >= 0 else (),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PYTHONUNBUFFERED": "1"},
-    )
+def _degraded(request: OperationRequest, left_out: tuple[str, ...]) -> dict[str, Value]:
+    """The attribute that lists what was left out by this play and the ones before it in the same change."""
+    kind = request.implementation.artifact_type
+    plays = [o.name for o in request.instance.operations.values() if o.artifact_type == kind]
+    before = request.record.attributes.get(DEGRADED)
+    known = [str(address) for address in before] if isinstance(before, list) else []
+    earlier = known if plays and request.operation != plays[0] else []
+    merged: list[Value] = [*dict.fromkeys((*earlier, *left_out))]
+    return {DEGRADED: merged} if merged or known else {}
 
 
-def _exchange(
-    request: OperationRequest, child: subprocess.Popen[bytes], job: dict[str, Any], outcome: _Outcome
-) -> None:
-    # Both pipes exist, as asked for above.
-    stdin, stdout = child.stdin, child.stdout
-    if stdin is None or stdout is None:
-        raise AssertionError("the child process has no pipes")
-    with contextlib.suppress(BrokenPipeError), stdin:
-        stdin.write(json.dumps(job).encode())
-    with stdout:
-        for line in stdout:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                outcome.lines = [*outcome.lines[-19:], line.decode(errors="replace").rstrip()]
-                continue
-            shown = outcome.take(event)
-            if shown:
-                request.progress(shown)
-
-
-def _read_errors(path: Path, outcome: _Outcome, secrets: Sequence[str]) -> None:
-    text = path.read_text(encoding="utf-8", errors="replace").strip()
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "********")
-    if text:
-        path.write_text(text + "\n", encoding="utf-8")
-        outcome.lines += text.splitlines()[-10:]
-    else:
-        path.unlink()
-
-
-def _explain(request: OperationRequest, outcome: _Outcome) -> OperationError:
+def _explain(request: OperationRequest, outcome: PlayOutcome, seconds: int) -> OperationError:
     address, playbook = request.instance.address, request.implementation.file
     parts = []
     for host, event in outcome.failures.items():
         what = "cannot be reached at" if event["kind"] == "unreachable" else "failed at"
         parts.append(f"{host} {what} the task {event['task']!r}: {event['message']}")
-    if outcome.status == "timeout":
-        parts.append(f"{playbook} did not end in time and was stopped.")
+    if outcome.overdue:
+        parts.append(f"{playbook} was stopped: {outcome.overdue}.")
+    elif outcome.status == "timeout":
+        parts.append(f"{playbook} was stopped: it did not end within {seconds} s, {outcome.where}.")
     elif outcome.status == "canceled":
         parts.append(f"{playbook} was stopped.")
     if not parts or (not outcome.failures and outcome.lines):
         parts += outcome.lines[-10:] or [f"{playbook} ended without a word."]
     label = re.sub(r"[^A-Za-z0-9]+", "-", address).strip("-")
     log_file = request.folders.run / f"ansible-{label}-{request.operation}.log"
-    return OperationError(
+    error = OperationError(
         "A play failed.",
         detail=f"{address}: {request.operation} ({playbook}): " + "\n".join(parts),
         resolution="Mend the cause and apply again: what is in place already stays. Ansible's whole output is in "
         f"{log_file}.",
         log_file=log_file,
     )
+    return error.passing() if outcome.away else error

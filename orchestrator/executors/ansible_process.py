@@ -19,6 +19,7 @@ from orchestrator.remote.ssh import openssh_options
 _MESSAGE_LIMIT = 4000
 _FORKS = 20
 _SHORTEST_SECRET = 4
+_WORD_OF_A_HOST = {"runner_on_start": "begun", "runner_on_ok": "ended", "runner_on_skipped": "ended"}
 
 
 def main() -> int:
@@ -136,6 +137,10 @@ class EventFilter:
         kind = event.get("event", "")
         if kind == "playbook_on_task_start" and not str(details.get("task", "")).startswith("Validating arguments"):
             self._send({"kind": "task", "task": details.get("task", "")})
+        elif kind in _WORD_OF_A_HOST:
+            self._send({"kind": _WORD_OF_A_HOST[kind], "host": details.get("host", "")})
+        elif kind == "playbook_on_play_start":
+            self._send({"kind": "play"})
         elif kind in {"runner_on_failed", "runner_on_unreachable"} and not details.get("ignore_errors"):
             self._send(failure(kind, details))
         elif kind == "playbook_on_stats":

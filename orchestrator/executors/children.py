@@ -64,6 +64,11 @@ def _end(children: Sequence[subprocess.Popen[bytes]], grace: float) -> None:
         kill_group(child, signal.SIGKILL)
 
 
+def end(child: subprocess.Popen[bytes], grace: float) -> None:
+    """End one child with its group: asked first, forced after ``grace`` seconds."""
+    _end([child], grace)
+
+
 def kill_group(child: subprocess.Popen[bytes], number: int) -> None:
     """Send a signal to a child's process group; one that is gone is no error."""
     with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -22,7 +22,29 @@ _STANDINS = "standins/"
 
 def find_machines(request: OperationRequest) -> tuple[InstanceRecord, ...]:
     """Records of the machines under the instance, in the order of the requirements, each once."""
-    found: dict[str, InstanceRecord] = {}
+    return tuple(record for record in _under(request).values() if record is not None)
+
+
+def missing_machines(request: OperationRequest) -> tuple[str, ...]:
+    """Addresses of machines that are wanted under the instance and could not be made, or never answered.
+
+    Raises:
+        OperationError: If the first one is among them, which the others depend on.
+    """
+    under = _under(request)
+    missing = tuple(address for address, record in under.items() if record is None)
+    if missing and missing[0] == next(iter(under)):
+        raise OperationError(
+            "The first machine of a cluster is not there.",
+            detail=f"{request.instance.address} needs {missing[0]}, which carries the cluster's server.",
+            resolution="Apply again once the cause is mended for which that machine could not be had.",
+        )
+    return missing
+
+
+def _under(request: OperationRequest) -> dict[str, InstanceRecord | None]:
+    """The machines under the instance by address; ``None`` for one that is wanted and not there."""
+    found: dict[str, InstanceRecord | None] = {}
     seen: set[str] = set()
 
     def visit(address: str) -> None:
@@ -33,12 +55,16 @@ def find_machines(request: OperationRequest) -> tuple[InstanceRecord, ...]:
         if record is not None and "host" in record.attributes and "host_key" in record.attributes:
             found[address] = record
             return
+        wanted = request.desired.get(address)
+        if wanted is not None and wanted.provider:
+            found[address] = None
+            return
         for target in _hosts(request, address):
             visit(target)
 
     for target in _hosts(request, request.instance.address):
         visit(target)
-    return tuple(found.values())
+    return found
 
 
 def _hosts(request: OperationRequest, address: str) -> tuple[str, ...]:
