@@ -49,7 +49,7 @@ class RunContext:
         desired: Wanted instances by address.
         executors: Executors by artifact type.
         cancel: Set when the operator wants to stop.
-        lock_fd: Descriptor of the deployment's lock.
+        lock_fds: Descriptors of the deployment's lock.
     """
 
     tag: DeploymentTag
@@ -59,7 +59,7 @@ class RunContext:
     desired: Mapping[str, DesiredInstance]
     executors: ExecutorRegistry
     cancel: Event
-    lock_fd: int = -1
+    lock_fds: tuple[int, ...] = ()
 
 
 def creation_token(lineage: str, address: str, generation: int) -> str:
@@ -217,5 +217,5 @@ def request_for(
         secrets=context.secrets,
         progress=progress,
         cancel=context.cancel,
-        lock_fd=context.lock_fd,
+        lock_fds=context.lock_fds,
     )

@@ -54,7 +54,7 @@ class OperationRequest:
         secrets: Where secret values live.
         progress: Called with one short line when something worth showing happens.
         cancel: Set when the operator wants to stop; checked between steps that may be left out.
-        lock_fd: Descriptor of the deployment's lock, for child processes to inherit; -1 if none.
+        lock_fds: Descriptors of the deployment's lock, for child processes to inherit.
     """
 
     tag: DeploymentTag
@@ -69,7 +69,7 @@ class OperationRequest:
     secrets: SecretStore
     progress: Callable[[str], None]
     cancel: Event
-    lock_fd: int = -1
+    lock_fds: tuple[int, ...] = ()
 
     def requirement_targets(self, name: str) -> tuple[InstanceRecord, ...]:
         """Records of the instances that the requirement ``name`` points to, in order."""

@@ -192,7 +192,7 @@ def _start(request: OperationRequest, stderr: IO[bytes]) -> subprocess.Popen[byt
         stdout=subprocess.PIPE,
         stderr=stderr,
         start_new_session=True,
-        pass_fds=(request.lock_fd,) if request.lock_fd >= 0 else (),
+        pass_fds=request.lock_fds,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PYTHONUNBUFFERED": "1"},
     )
 

@@ -17,15 +17,13 @@ from orchestrator.planning.plan import Plan
 from orchestrator.providers.base import DeploymentTag
 from orchestrator.services.run_log import RunLog, recorded
 from orchestrator.services.runs import remove_old_runs
+from orchestrator.state.backend import Backend, lock_of, open_backend
 from orchestrator.state.folders import (
     cache_folder,
     deployment_folder,
     make_run_folder,
     new_run_id,
-    state_folder,
 )
-from orchestrator.state.local_store import LocalStateStore
-from orchestrator.state.lock import DeploymentLock
 from orchestrator.state.model import State
 from orchestrator.state.secret_store import SealedSecretStore, open_secrets
 from orchestrator.state.session import DeploymentSession
@@ -43,8 +41,9 @@ class OpenDeployment:
         cancel: Set when the operator wants to stop.
         run: Identifier of this run.
         run_folder: Folder for what this run writes; made only for a run that works.
-        lock_fd: Descriptor of the lock; -1 while only looking.
+        lock_fds: Descriptors of the lock; none while only looking.
         log: The record of the run; ``None`` while only looking.
+        warnings: What was found and mended when the lock was taken, in full sentences.
     """
 
     name: str
@@ -54,8 +53,9 @@ class OpenDeployment:
     cancel: Event
     run: str
     run_folder: Path
-    lock_fd: int = -1
+    lock_fds: tuple[int, ...] = ()
     log: RunLog | None = None
+    warnings: tuple[str, ...] = ()
 
     def noting(self, plan: Plan, hook: Hook) -> Hook:
         """A hook for the walk of ``plan`` that keeps the record of the run, then hands every event on to ``hook``."""
@@ -80,7 +80,7 @@ class OpenDeployment:
             desired=desired,
             executors=ExecutorRegistry(),
             cancel=self.cancel,
-            lock_fd=self.lock_fd,
+            lock_fds=self.lock_fds,
         )
 
 
@@ -88,7 +88,7 @@ def open_for_reading(name: str) -> OpenDeployment:
     """Open without a lock: what is read may be changed by another process meanwhile."""
     folder = deployment_folder(name)
     run = new_run_id()
-    return _open(name, Event(), run, folder / "runs" / run, -1)
+    return _open(open_backend(), name, Event(), run, folder / "runs" / run)
 
 
 @contextmanager
@@ -104,15 +104,16 @@ def open_for_working(name: str, command: str, cancel: Event) -> Iterator[OpenDep
         LockedError: If another process, or a child that one left behind, works on it.
     """
     folder = deployment_folder(name)
-    with DeploymentLock(folder).acquire(command) as lock:
+    backend = open_backend()
+    with lock_of(name, backend).acquire(command) as lock:
         run, run_folder = make_run_folder(folder)
-        opened = _open(name, cancel, run, run_folder, lock.fd)
+        opened = _open(backend, name, cancel, run, run_folder)
         remove_old_runs(folder, {run, *(r.pending.run for r in opened.session.state.instances.values() if r.pending)})
         with recorded(RunLog(run_folder, run, name, command, opened.secrets.values)) as log:
-            yield replace(opened, log=log)
+            yield replace(opened, lock_fds=lock.fds, log=log, warnings=lock.warnings)
 
 
-def _open(name: str, cancel: Event, run: str, run_folder: Path, lock_fd: int) -> OpenDeployment:
-    session = DeploymentSession(LocalStateStore(state_folder(name)), name)
-    secrets = open_secrets(name)
-    return OpenDeployment(name, deployment_folder(name), session, secrets, cancel, run, run_folder, lock_fd)
+def _open(backend: Backend, name: str, cancel: Event, run: str, run_folder: Path) -> OpenDeployment:
+    session = DeploymentSession(backend.state_store(name), name)
+    secrets = open_secrets(name, backend.secrets_document(name))
+    return OpenDeployment(name, deployment_folder(name), session, secrets, cancel, run, run_folder)

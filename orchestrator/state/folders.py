@@ -42,34 +42,42 @@ def clean_name(text: str) -> str:
     return name
 
 
-def deployment_folder(name: str) -> Path:
+def deployment_folder(name: str, home: Path | None = None) -> Path:
     """``<home>/<name>``; made by the first write.
+
+    Args:
+        name: The deployment.
+        home: Instead of the folder of all deployments.
 
     Raises:
         UsageError: If ``name`` is no possible name, e.g. one that leads out of the home folder.
     """
     if not _NAME.fullmatch(name):
         raise _bad_name(name)
-    return deploy_home() / name
+    return (home or deploy_home()) / name
 
 
-def state_folder(name: str) -> Path:
+def state_folder(name: str, home: Path | None = None) -> Path:
     """Where the deployment's state files are."""
-    return deployment_folder(name) / _STATE
+    return deployment_folder(name, home) / _STATE
 
 
-def secrets_folder(name: str) -> Path:
+def secrets_folder(name: str, home: Path | None = None) -> Path:
     """Where the deployment's secret values are."""
-    return deployment_folder(name) / "secrets"
+    return deployment_folder(name, home) / "secrets"
 
 
-def list_deployments() -> tuple[str, ...]:
-    """Names of all deployments that have a state, in order.
+def is_deployment_name(name: str) -> bool:
+    """Whether a deployment may be called so."""
+    return _NAME.fullmatch(name) is not None
+
+
+def list_folders_with_state(home: Path) -> tuple[str, ...]:
+    """Names of all deployments that have their state in a folder, in order.
 
     Raises:
-        StateError: If the home folder cannot be read.
+        StateError: If it cannot be read.
     """
-    home = deploy_home()
     try:
         folders = [entry for entry in home.iterdir() if _NAME.fullmatch(entry.name)]
         return tuple(sorted(folder.name for folder in folders if _has_state(folder)))
@@ -84,21 +92,41 @@ def _has_state(folder: Path) -> bool:
     return any((state / name).exists() for name in ("snapshot.json", "journal.jsonl", "snapshot.json.backup"))
 
 
+def list_deployments() -> tuple[str, ...]:
+    """Names of all deployments that have a state, in order, wherever that is kept.
+
+    Raises:
+        StateError: If that cannot be read.
+    """
+    return _known()[1]
+
+
 def find_deployment(name: str | None) -> str:
     """The deployment that is meant: ``name``, or the only one there is if none is given.
 
     Raises:
         UsageError: If there is no such deployment, none at all, or several to choose from.
+        StateError: If it cannot be found out.
     """
-    known = list_deployments()
+    place, known = _known()
     if name is None:
         if len(known) == 1:
             return known[0]
-        raise _several(known) if known else _none()
+        raise _several(place, known) if known else _none(place)
     deployment_folder(name)
     if name in known:
         return name
-    raise _unknown(name, known)
+    raise _unknown(place, name, known)
+
+
+def _known() -> tuple[str, tuple[str, ...]]:
+    from orchestrator.state.backend import open_backend  # noqa: PLC0415 - it knows these folders itself
+
+    backend = open_backend()
+    try:
+        return backend.place, backend.deployments()
+    finally:
+        backend.close()
 
 
 def new_run_id(clock: Clock = utc_now) -> str:
@@ -145,27 +173,32 @@ def _bad_name(name: str) -> UsageError:
     )
 
 
-def _none() -> UsageError:
+def _none(place: str) -> UsageError:
     return UsageError(
         "There is no deployment.",
-        detail=f"{deploy_home()} holds none.",
-        resolution="Make one with `deploy apply FILE`, or set DEPLOY_HOME to the folder that holds yours.",
+        detail=f"{place} holds none.",
+        resolution=f"Make one with `deploy apply FILE`, or set {_setting(place)} that holds yours.",
     )
 
 
-def _several(known: tuple[str, ...]) -> UsageError:
+def _setting(place: str) -> str:
+    """Which variable leads to another place than this one."""
+    return "DEPLOY_HOME to the folder" if place == str(deploy_home()) else "DEPLOY_STATE to the place"
+
+
+def _several(place: str, known: tuple[str, ...]) -> UsageError:
     return UsageError(
         "There are several deployments.",
-        detail=f"{deploy_home()} holds {', '.join(known)}, and none was named.",
+        detail=f"{place} holds {', '.join(known)}, and none was named.",
         resolution="Name the one that is meant.",
     )
 
 
-def _unknown(name: str, known: tuple[str, ...]) -> UsageError:
+def _unknown(place: str, name: str, known: tuple[str, ...]) -> UsageError:
     if not known:
-        detail = f"{deploy_home()} holds no deployment, so none of the name {name}."
+        detail = f"{place} holds no deployment, so none of the name {name}."
     else:
-        detail = f"{deploy_home()} holds no deployment {name}, but {', '.join(known)}."
+        detail = f"{place} holds no deployment {name}, but {', '.join(known)}."
     partner = name.removesuffix(REHEARSAL_SUFFIX) if name.endswith(REHEARSAL_SUFFIX) else name + REHEARSAL_SUFFIX
     if partner in known:
         kind = "the real deployment" if name.endswith(REHEARSAL_SUFFIX) else "its rehearsal"
@@ -174,5 +207,5 @@ def _unknown(name: str, known: tuple[str, ...]) -> UsageError:
             detail=f"{detail} {partner} is {kind}, a deployment of its own.",
             resolution=f"If that is the one you mean, say `{partner}`.",
         )
-    resolution = "Name one of these." if known else "Set DEPLOY_HOME to the folder that holds it."
+    resolution = "Name one of these." if known else f"Set {_setting(place)} that holds it."
     return UsageError("There is no such deployment.", detail=detail, resolution=resolution)

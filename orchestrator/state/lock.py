@@ -38,6 +38,11 @@ class LockHolder:
         since: ISO 8601.
         run: The run's identifier; empty if it has none.
         released: When the process gave the lock back; empty while it holds it.
+        machine: Tells hosts of one name apart; empty if the system does not say.
+        boot: Tells one boot of a host from the next.
+        namespace: Tells containers on one host apart, whose process numbers mean different processes.
+        file: Path of the lock file that the process holds on its own host.
+        token: Random, new each time; empty where only the kernel's lock counts.
     """
 
     pid: int
@@ -48,6 +53,11 @@ class LockHolder:
     since: str
     run: str = ""
     released: str = ""
+    machine: str = ""
+    boot: str = ""
+    namespace: str = ""
+    file: str = ""
+    token: str = ""
 
 
 class DeploymentLock:
@@ -72,6 +82,18 @@ class DeploymentLock:
         """Descriptor for child processes to inherit (``pass_fds``); -1 while the lock is not held."""
         return self._fd
 
+    @property
+    def path(self) -> Path:
+        """The lock file."""
+        return self._path
+
+    @property
+    def holder(self) -> LockHolder:
+        """What it says of us; only while the lock is held."""
+        if self._holder is None:
+            raise RuntimeError("the lock is not held by this object")
+        return self._holder
+
     def acquire(self, command: str, *, run: str = "") -> Self:
         """Take the lock without waiting.
 
@@ -89,21 +111,23 @@ class DeploymentLock:
         descriptor = self._lock_file()
         os.set_inheritable(descriptor, True)
         self._fd = descriptor
-        self._holder = LockHolder(
-            pid=os.getpid(),
-            started=_start_of(os.getpid()),
-            user=_user(),
-            host=socket.gethostname(),
-            command=command,
-            since=render_time(self._clock()),
-            run=run,
-        )
+        self._holder = _this_process(self._path, command, render_time(self._clock()), run)
         try:
             self._write_particulars(self._holder)
         except OSError as cause:
             self.release()
             raise storage_error("write", self._path, cause) from cause
         return self
+
+    def has_children(self) -> bool:
+        """Whether other processes hold the lock together with this one, which only those can that inherited it."""
+        return bool(lock_holding_processes(self._path).keys() - {os.getpid()})
+
+    def read_holder(self) -> LockHolder | None:
+        """Who holds the lock now, as far as the file tells; ``None`` if nobody does."""
+        if not self._path.exists() or _is_free(self._path):
+            return None
+        return read_holder(self._path)
 
     def release(self) -> None:
         """Give the lock back. It stays taken while a child process that inherited it lives."""
@@ -173,6 +197,71 @@ class DeploymentLock:
             if time.monotonic() >= deadline:
                 return _orphaned(self._path, holder)
             time.sleep(_PARTICULARS_WAIT / 10)
+
+
+def _this_process(path: Path, command: str, since: str, run: str) -> LockHolder:
+    return LockHolder(
+        pid=os.getpid(),
+        started=_start_of(os.getpid()),
+        user=_user(),
+        host=socket.gethostname(),
+        command=command,
+        since=since,
+        run=run,
+        machine=_first_line(Path("/etc/machine-id")),
+        boot=_first_line(Path("/proc/sys/kernel/random/boot_id")),
+        namespace=_namespace(),
+        file=str(path),
+    )
+
+
+def is_gone(holder: LockHolder, ours: Path) -> bool:
+    """Whether it is certain that neither the process nor a child of it, which would hold its file, lives any longer.
+
+    Of another host, or of a container beside this one, that cannot be known.
+
+    Args:
+        holder: Who took a lock.
+        ours: The lock file that this process holds; if the other one had the same, no child of it is left.
+    """
+    if holder.host != socket.gethostname() or not holder.machine:
+        return False
+    if holder.machine != _first_line(Path("/etc/machine-id")):
+        return False
+    if holder.boot != _first_line(Path("/proc/sys/kernel/random/boot_id")):
+        return True
+    if holder.namespace != _namespace() or _start_of(holder.pid) == holder.started:
+        return False
+    return holder.file == str(ours) or _is_free(Path(holder.file))
+
+
+def _is_free(path: Path) -> bool:
+    """Whether nobody holds the lock file; taken for held if it cannot be looked at."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace").partition("\n")[0].strip()
+    except OSError:
+        return ""
+
+
+def _namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").stat().st_ino)
+    except OSError:
+        return ""
 
 
 def read_holder(path: Path) -> LockHolder | None:

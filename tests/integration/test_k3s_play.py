@@ -302,7 +302,7 @@ def test_an_image_archive_is_put_once_and_taken_away(bench: Bench, tmp_path: Pat
 def test_stopping_a_play_leaves_no_process_and_the_lock_free(bench: Bench, tmp_path: Path) -> None:
     lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
     started = threading.Event()
-    request = replace(bench.request("playbooks/site.yml", SITE), lock_fd=lock, progress=lambda _line: started.set())
+    request = replace(bench.request("playbooks/site.yml", SITE), lock_fds=(lock,), progress=lambda _line: started.set())
     failed: list[OperationError] = []
 
     def play() -> None:

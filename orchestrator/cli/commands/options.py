@@ -192,4 +192,4 @@ def open_named(name: str | None, console: Console) -> OpenDeployment:
 def introduce(opened: OpenDeployment, console: Console) -> None:
     """Let the console know whose secrets to mask, and tell what was mended while the state was read."""
     console.mask_with(opened.secrets.values)
-    console.warn(opened.session.warnings)
+    console.warn((*opened.warnings, *opened.session.warnings))
