@@ -24,6 +24,7 @@ COMMANDS = {
     "runs": "list the runs of a deployment with their outcome",
     "events": "read again what happened during a run, or follow it",
     "graph": "draw the topology",
+    "secrets": "list, show, set and rotate the secrets of a deployment",
     "schema": "print the JSON Schema of an input file, for editors",
     "destroy": "remove everything that apply created",
 }

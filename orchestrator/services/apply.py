@@ -14,6 +14,7 @@ from orchestrator.planning.plan_file import SavedPlan, check_not_stale
 from orchestrator.providers.registry import PROVIDERS, load_provider
 from orchestrator.services.deployment import OpenDeployment
 from orchestrator.services.preflight import check_plan
+from orchestrator.services.secrets import versions_in_use
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +85,5 @@ def apply_saved(saved: SavedPlan, opened: OpenDeployment, hook: Hook, parallelis
     degraded = failure if isinstance(failure, DegradedError) else None
     if failure is not None and degraded is None:
         raise failure
+    opened.secrets.forget_old(versions_in_use(session.state))
     return Applied(outcome, build_manifest(session.state, plan.substitutions, opened.folder), degraded)

@@ -119,7 +119,8 @@ class SealedSecretStore:
         Where keys are given by a variable, the first one there is taken, if the document has another.
         """
         with self._guard:
-            stored = self._fetch()
+            self._now(fresh=True)
+            stored = self._stored
             key = current_key(self._keys)
             if stored is None or key_of(stored.content) == key.id:
                 key = self._keys.add()
@@ -187,7 +188,7 @@ class SealedSecretStore:
 
     def _now(self, *, fresh: bool = False) -> _Kept:
         if self._kept is None or fresh:
-            stored = self._fetch()
+            stored = self._document.read()
             if stored is None:
                 plain = self._plain.read() if self._plain else {}
                 self._kept = {n: Secret(n, SecretKind.GENERATED, {FIRST_VERSION: v}) for n, v in plain.items()}
@@ -197,9 +198,6 @@ class SealedSecretStore:
             self._stored = stored
             self._learn(self._kept)
         return self._kept
-
-    def _fetch(self) -> StoredDocument | None:
-        return self._document.read()
 
     def _learn(self, kept: _Kept) -> None:
         for secret in kept.values():
@@ -218,7 +216,7 @@ class SealedSecretStore:
             try:
                 version = self._document.write(content, previous)
             except StateError:
-                found = self._fetch()
+                found = self._document.read()
                 if attempt == _ATTEMPTS or (found.version if found else "") == previous:
                     raise
                 continue

@@ -188,6 +188,10 @@ class TypeCatalogue:
             merged.update(interface.get("operations", interface))
         return {key: merged[key] for key in STANDARD_OPERATIONS if key in merged}
 
+    def metadata(self, name: str) -> Mapping[str, str]:
+        """Metadata of a node type, inherited ones first."""
+        return {key: str(value) for key, value in self._inherited(name, "metadata", "node_types").items()}
+
     def artifacts(self, name: str) -> Mapping[str, Any]:
         """Artifact name to its definition, inherited ones first."""
         return self._inherited(name, "artifacts", "node_types")
