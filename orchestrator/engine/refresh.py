@@ -145,9 +145,10 @@ def _observe(
 
 
 def combine(seen: list[Observation]) -> Observation:
-    """One observation out of several looks at the same thing: the worst one counts."""
+    """One observation out of several looks at the same thing: the worst one counts, with what differs in all."""
+    differences = tuple(difference for observation in seen for difference in observation.differences)
     for presence in _WORST_FIRST:
         for observation in seen:
             if observation.presence is presence:
-                return observation
+                return replace(observation, differences=differences)
     return Observation(Presence.UNKNOWN, "nothing to ask")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.clients.kubernetes import KubernetesClient, KubernetesError, load_kubeconfig
+from orchestrator.clients.kubernetes import ClusterNode, KubernetesClient, KubernetesError, load_kubeconfig
 from orchestrator.clients.oscar import observe_oscar
 from orchestrator.errors import OperationError
 from orchestrator.executors.base import DEGRADED, OperationRequest, OperationResult
 from orchestrator.executors.play import PlayOutcome, run_play
 from orchestrator.executors.play_inputs import InputResolver, find_machines, missing_machines
-from orchestrator.planning.observation import Observation, Presence
+from orchestrator.executors.ssh_key import private_key
+from orchestrator.planning.drift import in_words
+from orchestrator.planning.observation import Difference, Observation, Presence
 from orchestrator.remote.inventory import InventoryHost, render_inventory
 from orchestrator.remote.ssh import SshTarget, known_hosts_line
 from orchestrator.resources import data_path
@@ -92,9 +94,24 @@ def observe_cluster(kubeconfig: Path, record: InstanceRecord) -> Observation:
     trouble += [
         f"node {name} is not ready: {seen[name].reason}" for name in names if name in seen and not seen[name].ready
     ]
+    differences = _cluster_differences(record, names, seen)
+    trouble += [words for d in differences if not d.name.startswith("nodes.") and (words := in_words([d]))]
     if trouble:
-        return Observation(Presence.DEGRADED, "; ".join(trouble))
+        return Observation(Presence.DEGRADED, "; ".join(trouble), differences=differences)
     return Observation(Presence.PRESENT, f"{len(names)} node{'s' if len(names) != 1 else ''} ready")
+
+
+def _cluster_differences(
+    record: InstanceRecord, names: Sequence[str], seen: Mapping[str, ClusterNode]
+) -> tuple[Difference, ...]:
+    """Nodes that are away or not ready, and the version of K3s where a node has another one than was installed."""
+    states = {name: ("ready" if seen[name].ready else "not ready") if name in seen else None for name in names}
+    found = [Difference(f"nodes.{name}", "ready", state) for name, state in states.items() if state != "ready"]
+    installed = record.attributes.get("k3s_version")
+    others = sorted({seen[name].version for name in names if name in seen} - {installed})
+    if installed and others:
+        found.append(Difference("k3s_version", installed, ", ".join(others)))
+    return tuple(found)
 
 
 def _build_job(request: OperationRequest, machines: Sequence[InstanceRecord]) -> dict[str, Any]:
@@ -102,8 +119,7 @@ def _build_job(request: OperationRequest, machines: Sequence[InstanceRecord]) ->
     inputs = resolver.resolve_all(request.implementation.inputs)
     timeout = int(str(inputs.pop("play_timeout", DEFAULT_TIMEOUT)))
     silence = int(str(inputs.pop("play_silence", DEFAULT_SILENCE)))
-    key_file = request.folders.deployment / "ssh" / "id_ed25519"
-    hosts = [_host(machine, key_file) for machine in machines]
+    hosts = [_host(machine) for machine in machines]
     label = re.sub(r"[^A-Za-z0-9]+", "-", request.instance.address).strip("-")
     playbook = data_path(*Path(request.implementation.file).parts)
     if not playbook.is_file():
@@ -116,7 +132,8 @@ def _build_job(request: OperationRequest, machines: Sequence[InstanceRecord]) ->
         "playbook": str(playbook),
         "config_file": str(data_path("playbooks", "ansible.cfg")),
         "inventory": render_inventory({"server": hosts[:1], "agent": hosts[1:]}),
-        "known_hosts": "".join(known_hosts_line(_target(machine, key_file)) for machine in machines),
+        "known_hosts": "".join(known_hosts_line(_target(machine)) for machine in machines),
+        "private_key": private_key(request.secrets, request.folders.deployment),
         "variables": {
             **inputs,
             "deployment_name": request.tag.name,
@@ -131,14 +148,14 @@ def _build_job(request: OperationRequest, machines: Sequence[InstanceRecord]) ->
     }
 
 
-def _host(machine: InstanceRecord, key_file: Path) -> InventoryHost:
+def _host(machine: InstanceRecord) -> InventoryHost:
     attributes = machine.attributes
     return InventoryHost(
         name=_name(machine),
         host=str(attributes["host"]),
         port=int(str(attributes.get("port", 22))),
         user=str(attributes.get("user", "root")),
-        key_file=key_file.resolve(),
+        key_file=None,
         address=machine.address,
         architecture=str(machine.inputs.get("capabilities.os.architecture", "")),
     )
@@ -149,9 +166,9 @@ def _name(machine: InstanceRecord) -> str:
     return str(machine.attributes.get("hostname") or machine.address)
 
 
-def _target(machine: InstanceRecord, key_file: Path) -> SshTarget:
-    host = _host(machine, key_file)
-    return SshTarget(host.host, host.port, host.user, key_file, str(machine.attributes["host_key"]))
+def _target(machine: InstanceRecord) -> SshTarget:
+    host = _host(machine)
+    return SshTarget(host.host, host.port, host.user, Path(), str(machine.attributes["host_key"]))
 
 
 def _bearable(

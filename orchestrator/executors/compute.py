@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from threading import Lock
 
 from orchestrator.executors.base import OperationRequest, OperationResult
-from orchestrator.planning.observation import Observation, Presence
+from orchestrator.executors.ssh_key import authorized_key, key_file, private_key
+from orchestrator.planning.drift import compare_attributes, drifted, in_words
+from orchestrator.planning.observation import Difference, Observation, Presence
 from orchestrator.providers.base import Machine, MachineProvider, MachineRequest, MachineState
 from orchestrator.providers.registry import load_provider
-from orchestrator.remote.ssh import SshTarget, generate_key, wait_for_ssh
+from orchestrator.remote.ssh import SshTarget, wait_for_ssh
 from orchestrator.topology.model import Value
 
 BOOT_TIMEOUT = 180.0
 """Seconds from "the provider has it running" to "SSH answers"."""
-
-_KEY_LOCK = Lock()
-
-
-def ssh_key_file(deployment_folder: Path) -> Path:
-    """The private key that logs in to the machines of a deployment."""
-    return deployment_folder / "ssh" / "id_ed25519"
-
-
-def ensure_ssh_key(deployment_folder: Path) -> str:
-    """Generate the deployment's key pair once; returns the public half in OpenSSH's form."""
-    private = ssh_key_file(deployment_folder)
-    public = private.with_suffix(".pub")
-    with _KEY_LOCK:
-        if not (private.exists() and public.exists()):
-            private.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            private_text, public_text = generate_key()
-            descriptor = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(private_text)
-            public.write_text(public_text + "\n", encoding="utf-8")
-        return public.read_text(encoding="utf-8").strip()
 
 
 class MachineExecutor:
@@ -57,10 +35,9 @@ class MachineExecutor:
             request.progress("starting it again")
             machine = provider.start(machine.id)
         request.progress(f"waiting for SSH at {machine.host}")
-        target = SshTarget(
-            machine.host, machine.port, machine.user, ssh_key_file(request.folders.deployment), machine.host_key
-        )
-        wait_for_ssh(target, BOOT_TIMEOUT, request.cancel)
+        with key_file(private_key(request.secrets, request.folders.deployment)) as key:
+            target = SshTarget(machine.host, machine.port, machine.user, key, machine.host_key)
+            wait_for_ssh(target, BOOT_TIMEOUT, request.cancel)
         return OperationResult(_attributes(machine, _hostname(request)))
 
     def observe(self, request: OperationRequest) -> Observation:
@@ -70,9 +47,12 @@ class MachineExecutor:
         if machine is None:
             return Observation(Presence.MISSING, "the provider has no such machine")
         attributes = _attributes(machine, _hostname(request))
+        differences = compare_attributes(request.record.attributes, attributes)
         if machine.state is MachineState.STOPPED:
-            return Observation(Presence.DEGRADED, "the machine is stopped", attributes)
-        return Observation(Presence.PRESENT, "running", attributes)
+            stopped = Difference("state", MachineState.RUNNING.value, MachineState.STOPPED.value)
+            detail = "; ".join(filter(None, ("the machine is stopped", in_words(differences))))
+            return Observation(Presence.DEGRADED, detail, attributes, (stopped, *differences))
+        return drifted(differences, "running", attributes)
 
     def _delete(self, request: OperationRequest, provider: MachineProvider) -> OperationResult:
         machine_id = request.record.attributes.get("machine_id")
@@ -108,7 +88,7 @@ class MachineExecutor:
             architecture=str(request.instance.settings.get("architecture") or system.get("architecture", "amd64")),
             cpus=int(str(host.get("num_cpus", 1))),
             memory_mb=_mebibytes(host.get("mem_size", "1024 MB")),
-            authorized_key=ensure_ssh_key(request.folders.deployment),
+            authorized_key=authorized_key(request.secrets, request.folders.deployment),
             settings=request.instance.settings,
         )
 

@@ -13,7 +13,7 @@ from orchestrator.errors import EngineUnavailableError, OperationError, Provider
 from orchestrator.executors.base import OperationRequest, OperationResult
 from orchestrator.images.build_container import build_lock, find_image
 from orchestrator.images.component import ComponentImage, ImageMaker
-from orchestrator.planning.observation import Observation, Presence
+from orchestrator.planning.observation import Difference, Observation, Presence
 
 _OURS = "continuum-deploy/"
 _USERS = ".users"
@@ -39,7 +39,9 @@ class ImageExecutor:
         except (EngineUnavailableError, ProviderError) as error:
             return Observation(Presence.UNKNOWN, f"{error.summary} {error.detail}")
         if found != request.record.attributes.get("digest"):
-            return Observation(Presence.MISSING, f"the container engine has no such image as {reference}")
+            detail = f"the container engine has no such image as {reference}"
+            differences = (Difference("digest", request.record.attributes.get("digest"), found),)
+            return Observation(Presence.MISSING, detail, differences=differences)
         return Observation(Presence.PRESENT)
 
     @staticmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,15 +16,17 @@ from orchestrator.clients.oscar import (
 from orchestrator.errors import OperationError
 from orchestrator.executors.base import OperationRequest, OperationResult
 from orchestrator.planning.desired import secret_versions_of
-from orchestrator.planning.observation import Observation, Presence
+from orchestrator.planning.drift import compare, drifted, quantity
+from orchestrator.planning.observation import Difference, Observation, Presence
 from orchestrator.state.model import InstanceRecord
 from orchestrator.state.secret_references import SecretResolver
-from orchestrator.state.secrets import SecretStore
+from orchestrator.state.secrets import SecretStore, references
 from orchestrator.topology.model import Value
 
 _REGION = "us-east-1"
 _ATTEMPTS = 5
 _OWN_STORE = "minio"
+_SAME_CPU = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +104,9 @@ class OscarServiceExecutor:
     @staticmethod
     def _compare(request: OperationRequest, found: dict[str, Value]) -> Observation:
         """Whether results still go where they should: a cluster made anew has another address and certificate."""
-        image = next(iter(request.requirement_targets("image")), None)
-        if image is not None and found.get("image") != image.attributes.get("reference"):
-            return Observation(Presence.DEGRADED, f"the service runs the image {found.get('image')}")
+        differences = service_differences(request, found)
+        if differences:
+            return drifted(differences)
         for record in _next_hosts(request):
             if record.address != _host_record(request).address:
                 seen = observe_oscar(record)
@@ -145,6 +147,65 @@ class OscarServiceExecutor:
             return OperationResult(changed=False)
         host = OscarHost.of(records[0], request.secrets)
         return OperationResult(changed=host.client.delete_service(_service_name(request)))
+
+
+def service_differences(request: OperationRequest, found: Mapping[str, Value]) -> tuple[Difference, ...]:
+    """What OSCAR says of a service and what it was registered with, by the names of the service's properties.
+
+    It is compared with what is recorded and not with what is wanted, whose changes are not drift.
+    """
+    recorded = {
+        key.removeprefix("properties."): value
+        for key, value in request.record.inputs.items()
+        if key.startswith("properties.")
+    }
+    image = next(iter(request.requirement_targets("image")), None)
+    return (
+        *(compare({"image": image.attributes.get("reference")}, found) if image is not None else ()),
+        *compare({"script": str(recorded.get("script"))}, found),
+        *_size_differences(recorded, found),
+        *_path_differences(recorded, found),
+        *_environment_differences(recorded.get("environment"), found.get("environment")),
+    )
+
+
+def _size_differences(recorded: Mapping[str, Value], found: Mapping[str, Value]) -> Iterator[Difference]:
+    memory, cpu = quantity(found.get("memory")), quantity(found.get("cpu"))
+    wanted_mb, wanted_cpu = int(str(recorded.get("memory_mb"))), float(str(recorded.get("cpu")))
+    if memory is None or round(memory / 2**20) != wanted_mb:
+        yield Difference("memory_mb", wanted_mb, None if memory is None else round(memory / 2**20))
+    if cpu is None or abs(cpu - wanted_cpu) > _SAME_CPU:
+        yield Difference("cpu", recorded.get("cpu"), cpu)
+    for name, key in (("gpu", "enable_gpu"), ("trusted_execution", "enable_sgx")):
+        if (found.get(key) is True) != (recorded.get(name) is True):
+            yield Difference(name, recorded.get(name) is True, found.get(key) is True)
+
+
+def _path_differences(recorded: Mapping[str, Value], found: Mapping[str, Value]) -> Iterator[Difference]:
+    more = recorded.get("more_input_paths")
+    inputs = [str(p) for p in (recorded.get("input_path"), *(more if isinstance(more, list) else ()))]
+    if _paths(found.get("input")) != inputs:
+        yield Difference("input_path", ", ".join(inputs), ", ".join(_paths(found.get("input"))) or None)
+    output = str(recorded.get("output_path"))
+    if set(_paths(found.get("output"))) != {output}:
+        yield Difference("output_path", output, ", ".join(dict.fromkeys(_paths(found.get("output")))) or None)
+
+
+def _paths(entries: Value) -> list[str]:
+    return [str(e.get("path", "")) for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
+
+
+def _environment_differences(recorded: Value, found: Value) -> tuple[Difference, ...]:
+    """Variables that are other than they were set; one whose value is a secret is not shown."""
+    wanted = {k: _variable(v) for k, v in recorded.items()} if isinstance(recorded, dict) else {}
+    held = found.get("Variables") if isinstance(found, dict) else None
+    seen = {k: str(v) for k, v in held.items()} if isinstance(held, dict) else {}
+    open_ones = {k: v for k, v in wanted.items() if not references(v)}
+    differing = compare(open_ones, seen)
+    if not differing:
+        return ()
+    names = [d.name for d in differing]
+    return (Difference("environment", {k: wanted[k] for k in names}, {k: seen[k] for k in names if k in seen}),)
 
 
 def build_service(properties: Any, image: str, following: Iterable[OscarHost]) -> dict[str, Value]:
