@@ -15,10 +15,10 @@ from types import FrameType
 from typing import Any
 
 from orchestrator.remote.ssh import openssh_options
+from orchestrator.state.masking import mask
 
 _MESSAGE_LIMIT = 4000
 _FORKS = 20
-_SHORTEST_SECRET = 4
 _WORD_OF_A_HOST = {"runner_on_start": "begun", "runner_on_ok": "ended", "runner_on_skipped": "ended"}
 
 
@@ -34,7 +34,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGHUP, stop)
     remove_leftovers()
-    folder = _private_folder()
+    folder = private_folder()
     try:
         return _run(job, folder, stopped)
     finally:
@@ -50,7 +50,8 @@ def remove_leftovers() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _private_folder() -> Path:
+def private_folder() -> Path:
+    """A new folder that only this user can look into; one of a process that was killed is removed by the next play."""
     return Path(tempfile.mkdtemp(prefix=f"deploy-play-{os.getpid()}-", dir=_private_parent()))
 
 
@@ -67,6 +68,9 @@ def _run(job: Mapping[str, Any], folder: Path, stopped: list[int]) -> int:
     inventory.write_text(job["inventory"], encoding="utf-8")
     known_hosts = folder / "known_hosts"
     known_hosts.write_text(job["known_hosts"], encoding="utf-8")
+    key = folder / "id_ed25519"
+    with os.fdopen(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(job["private_key"])
     events = EventFilter(Path(job["log_file"]), tuple(job["secrets"]))
     os.umask(0o077)
     runner = ansible_runner.run(
@@ -74,7 +78,7 @@ def _run(job: Mapping[str, Any], folder: Path, stopped: list[int]) -> int:
         playbook=job["playbook"],
         inventory=str(inventory),
         extravars=job["variables"],
-        envvars=environment(folder, known_hosts, job["config_file"]),
+        envvars=environment(folder, known_hosts, job["config_file"]) | {"ANSIBLE_PRIVATE_KEY_FILE": str(key)},
         event_handler=events.handle,
         cancel_callback=lambda: bool(stopped),
         timeout=job["timeout"],
@@ -122,7 +126,7 @@ class EventFilter:
     """
 
     def __init__(self, log_file: Path, secrets: tuple[str, ...]) -> None:
-        self._secrets = tuple(sorted((s for s in secrets if len(s) >= _SHORTEST_SECRET), key=len, reverse=True))
+        self._secrets = secrets
         log_file.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._log = os.fdopen(descriptor, "a", encoding="utf-8")
@@ -167,9 +171,7 @@ class EventFilter:
                 os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
     def _mask(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "********").replace(json.dumps(secret)[1:-1], "********")
-        return text
+        return mask(text, self._secrets)
 
 
 def failure(kind: str, details: Mapping[str, Any]) -> dict[str, Any]:

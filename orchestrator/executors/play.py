@@ -18,6 +18,7 @@ from typing import IO, Any
 from orchestrator.executors import children
 from orchestrator.executors.ansible_process import remove_leftovers
 from orchestrator.executors.base import OperationRequest
+from orchestrator.state.masking import mask, without_secrets
 from orchestrator.topology.model import Value
 
 _KILL_GRACE = 10.0
@@ -193,7 +194,11 @@ def _start(request: OperationRequest, stderr: IO[bytes]) -> subprocess.Popen[byt
         stderr=stderr,
         start_new_session=True,
         pass_fds=request.lock_fds,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PYTHONUNBUFFERED": "1"},
+        env={
+            **without_secrets(os.environ, request.secrets.values()),
+            "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+            "PYTHONUNBUFFERED": "1",
+        },
     )
 
 
@@ -221,8 +226,7 @@ def _exchange(
 
 def _read_errors(path: Path, outcome: PlayOutcome, secrets: Sequence[str]) -> None:
     text = path.read_text(encoding="utf-8", errors="replace").strip()
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "********")
+    text = mask(text, secrets)
     if text:
         path.write_text(text + "\n", encoding="utf-8")
         outcome.lines += text.splitlines()[-10:]

@@ -17,7 +17,7 @@ class InventoryHost:
         host: Address that SSH connects to.
         port: Port of SSH.
         user: Login name.
-        key_file: Private key.
+        key_file: Private key; ``None`` for the one that all machines of the run have.
         address: Node instance, e.g. ``edge-raspi[0]``.
         architecture: ``amd64`` or ``arm64``.
     """
@@ -26,18 +26,19 @@ class InventoryHost:
     host: str
     port: int
     user: str
-    key_file: Path
+    key_file: Path | None
     address: str
     architecture: str = ""
 
     @property
     def variables(self) -> dict[str, str | int]:
         """Host variables."""
+        own_key = {"ansible_ssh_private_key_file": str(self.key_file)} if self.key_file else {}
         return {
             "ansible_host": self.host,
             "ansible_port": self.port,
             "ansible_user": self.user,
-            "ansible_ssh_private_key_file": str(self.key_file),
+            **own_key,
             "machine_address": self.address,
             "machine_architecture": self.architecture,
         }

@@ -1,19 +1,22 @@
-"""The ssh command for a machine of a deployment, with its key and pinned host key."""
+"""A shell on a machine of a deployment, with its key and pinned host key."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 from orchestrator.errors import UsageError
-from orchestrator.executors.compute import ssh_key_file
+from orchestrator.executors.ssh_key import key_file, private_key
 from orchestrator.remote.ssh import SshTarget, known_hosts_line, openssh_command
 from orchestrator.services.deployment import OpenDeployment
+from orchestrator.state.masking import without_secrets
 from orchestrator.state.model import InstanceRecord
 
 
-def shell_command(opened: OpenDeployment, node: str, command: Sequence[str]) -> list[str]:
-    """Argument list of OpenSSH's client.
+def run_shell(opened: OpenDeployment, node: str, command: Sequence[str]) -> int:
+    """Run OpenSSH's client on this terminal; gives its exit code.
 
     Args:
         opened: The deployment.
@@ -32,20 +35,20 @@ def shell_command(opened: OpenDeployment, node: str, command: Sequence[str]) -> 
             f"{', '.join(m.address for m in machines) or 'none'}.",
             resolution="Name one of them.",
         )
-    known_hosts = opened.folder / "ssh" / "known_hosts"
-    target = _target(opened, record)
-    temporary = known_hosts.with_suffix(f".{os.getpid()}")
-    temporary.write_text("".join(known_hosts_line(_target(opened, m)) for m in machines), encoding="utf-8")
-    temporary.replace(known_hosts)
-    return openssh_command(target, known_hosts, list(command) or None)
+    with key_file(private_key(opened.secrets, opened.folder)) as key:
+        known_hosts = key.with_name("known_hosts")
+        known_hosts.write_text("".join(known_hosts_line(_target(m, key)) for m in machines), encoding="utf-8")
+        arguments = openssh_command(_target(record, key), known_hosts, list(command) or None)
+        environment = without_secrets(os.environ, opened.secrets.values())
+        return subprocess.run(arguments, env=environment, check=False).returncode
 
 
-def _target(opened: OpenDeployment, record: InstanceRecord) -> SshTarget:
+def _target(record: InstanceRecord, key: Path) -> SshTarget:
     attributes = record.attributes
     return SshTarget(
         str(attributes["host"]),
         int(str(attributes["port"])),
         str(attributes["user"]),
-        ssh_key_file(opened.folder),
+        key,
         str(attributes["host_key"]),
     )

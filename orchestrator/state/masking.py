@@ -20,6 +20,10 @@ _SHORTEST_PART = 12
 """Characters of the shortest part of a value (a line, a piece of base64) that is masked by itself."""
 
 
+_NEVER_PASSED_ON = ("DEPLOY_SECRETS_KEY",)
+"""Variables that hold keys of our own."""
+
+
 def mask(text: str, values: Iterable[str]) -> str:
     """``text`` with every secret value replaced by ``***``, the longest first.
 
@@ -73,7 +77,9 @@ def forms_of(value: str) -> frozenset[str]:
 def without_secrets(environment: Mapping[str, str], values: Iterable[str]) -> dict[str, str]:
     """Environment variables for a child process, less those that hold a secret value."""
     known = tuple(values)
-    return {name: text for name, text in environment.items() if mask(text, known) == text}
+    return {
+        name: text for name, text in environment.items() if name not in _NEVER_PASSED_ON and mask(text, known) == text
+    }
 
 
 def _forms(value: str) -> Iterator[str]:

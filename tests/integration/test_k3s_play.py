@@ -55,7 +55,8 @@ class Bench:
         self.provider = LocalProvider()
         self.folder = folder
         private, self.public = generate_key()
-        self.key = folder / "ssh" / "id_ed25519"
+        self.secrets = memory_secrets({"edge-token": TOKEN, "ssh-key": private})
+        self.key = folder / "key" / "id_ed25519"
         self.key.parent.mkdir()
         self.key.write_text(private)
         self.key.chmod(0o600)
@@ -112,7 +113,7 @@ class Bench:
             known=dict(self.known),
             desired={"edge": cluster},
             folders=folders,
-            secrets=memory_secrets({"edge-token": TOKEN}),
+            secrets=self.secrets,
             progress=lambda _line: None,
             cancel=threading.Event(),
         )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from orchestrator.cli.commands import options
 from orchestrator.cli.console import Console
-from orchestrator.services.shell import shell_command
+from orchestrator.services.shell import run_shell
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,12 +18,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Become the ssh client."""
+    """Run the ssh client."""
     names, command = _split(console.arguments, args.targets)
     node = names[-1]
     opened = options.open_named(names[0] if len(names) > 1 else None, console)
-    argv = shell_command(opened, node, command)
-    os.execvp(argv[0], argv)  # noqa: S606 - no shell is wanted: the arguments go to ssh as they are
+    return run_shell(opened, node, command)
 
 
 def _split(arguments: list[str], targets: list[str]) -> tuple[list[str], list[str]]:

@@ -48,9 +48,9 @@ def test_secrets_are_masked_in_events_and_log(tmp_path: Path, capsys: pytest.Cap
         "event_data": {"host": "pi-0", "task": "Join", "res": {"msg": f"cannot use {SECRET}", "stderr": "six"}},
     }
     lines = collect(tmp_path, capsys, event)
-    assert lines[0] == {"kind": "failed", "host": "pi-0", "task": "Join", "message": "cannot use ********\nsix"}
+    assert lines[0] == {"kind": "failed", "host": "pi-0", "task": "Join", "message": "cannot use ***\nsix"}
     log = tmp_path / "run" / "play.log"
-    assert log.read_text() == "fatal: token ********\n"
+    assert log.read_text() == "fatal: token ***\n"
     assert log.stat().st_mode & 0o777 == 0o600
 
 

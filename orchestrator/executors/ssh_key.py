@@ -1,0 +1,77 @@
+"""The key pair that logs in to a deployment's machines: kept with the secrets, a file only while one is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+
+from orchestrator.executors.ansible_process import private_folder, remove_leftovers
+from orchestrator.remote.ssh import generate_key, public_half
+from orchestrator.state.durable_file import storage_error
+from orchestrator.state.secrets import SSH_KEY, SecretStore
+
+_GUARD = Lock()
+
+
+def private_key(secrets: SecretStore, deployment_folder: Path) -> str:
+    """The private half in OpenSSH's form; made the first time.
+
+    Args:
+        secrets: The deployment's secrets.
+        deployment_folder: Where older versions kept the key as a file; one that is there is taken over and removed.
+
+    Raises:
+        StateError: If the secrets, or the file, cannot be read or written.
+    """
+    with _GUARD:
+        found = secrets.get(SSH_KEY)
+        if found is None:
+            found = _older(deployment_folder) or generate_key()[0]
+            secrets.put(SSH_KEY, found)
+        _remove_older(deployment_folder)
+        return found
+
+
+def authorized_key(secrets: SecretStore, deployment_folder: Path) -> str:
+    """The public half as one line, for a machine's list of those who may log in."""
+    return public_half(private_key(secrets, deployment_folder))
+
+
+@contextmanager
+def key_file(private: str) -> Iterator[Path]:
+    """A file with the private half, in memory where that can be had, for the time of the block; mode 0600."""
+    remove_leftovers()
+    folder = private_folder()
+    try:
+        path = folder / "id_ed25519"
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(private)
+        yield path
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _older_file(deployment_folder: Path) -> Path:
+    return deployment_folder / "ssh" / "id_ed25519"
+
+
+def _older(deployment_folder: Path) -> str:
+    path = _older_file(deployment_folder)
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except OSError as cause:
+        raise storage_error("read", path, cause) from cause
+
+
+def _remove_older(deployment_folder: Path) -> None:
+    path = _older_file(deployment_folder)
+    for old in (path, path.with_suffix(".pub")):
+        with contextlib.suppress(FileNotFoundError):
+            old.unlink()
