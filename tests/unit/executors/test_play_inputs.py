@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.errors import OperationError
 from orchestrator.executors.base import Folders, OperationRequest
-from orchestrator.executors.play_inputs import InputResolver, find_machines
+from orchestrator.executors.play_inputs import InputResolver, find_machines, missing_machines
 from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance, Operation
 from orchestrator.providers.base import DeploymentTag
@@ -113,3 +113,23 @@ def test_an_attribute_that_is_not_there_is_an_error(arguments: list[str] | str) 
     resolver = InputResolver(build_request(DESIRED["service"]))
     with pytest.raises(OperationError, match="get_attribute"):
         resolver.resolve({"get_attribute": list(arguments) if isinstance(arguments, list) else arguments})
+
+
+BOARDS = {f"edge[{n}]": DesiredInstance(f"edge[{n}]", "edge", "M", index=n, provider="local") for n in range(2)}
+
+
+def without(address: str) -> OperationRequest:
+    """A request over machines of which one is wanted and was never made."""
+    known = {a: record for a, record in KNOWN.items() if a != address}
+    return build_request(DESIRED["edge-oscar"], known, {**DESIRED, **BOARDS})
+
+
+def test_machines_that_are_wanted_and_not_there_are_named() -> None:
+    assert missing_machines(build_request(DESIRED["edge-oscar"])) == ()
+    assert missing_machines(without("edge[1]")) == ("edge[1]",)
+    assert [m.address for m in find_machines(without("edge[1]"))] == ["edge[0]"]
+
+
+def test_the_first_machine_is_not_done_without() -> None:
+    with pytest.raises(OperationError, match=r"edge-oscar needs edge\[0\], which carries the cluster's server"):
+        missing_machines(without("edge[0]"))
