@@ -66,6 +66,15 @@ def parts(difference: Difference) -> Iterator[tuple[str, Value, Value]]:
         yield difference.name, recorded, found
 
 
+def drift_of(seen: Observation) -> tuple[Difference, ...]:
+    """All that differs, also where only the whole of it is known: that it is gone, or not as it should be."""
+    if seen.presence is Presence.MISSING and not seen.differences:
+        return (Difference("presence", Presence.PRESENT.value, None),)
+    if seen.presence is Presence.DEGRADED and not seen.differences:
+        return (Difference("condition", "well", seen.detail or Presence.DEGRADED.value),)
+    return seen.differences
+
+
 def drifted(
     differences: tuple[Difference, ...], detail: str = "", attributes: Mapping[str, Value] | None = None
 ) -> Observation:

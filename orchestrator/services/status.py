@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.planning.observation import Observation, Presence
+from orchestrator.planning.drift import drift_of
+from orchestrator.planning.observation import Difference, Observation, Presence
 from orchestrator.services.deployment import OpenDeployment
 from orchestrator.services.prepare import look
 from orchestrator.state.model import InstanceRecord
@@ -23,6 +24,11 @@ class InstanceStatus:
         """Whether it is started and nothing else was found."""
         lifecycle_ok = self.record.lifecycle.value == "started" and self.record.pending is None
         return lifecycle_ok and self.observed.presence in (Presence.PRESENT, Presence.UNKNOWN)
+
+    @property
+    def drift(self) -> tuple[Difference, ...]:
+        """What is found otherwise than it was made, property by property."""
+        return drift_of(self.observed)
 
 
 def read_status(opened: OpenDeployment) -> tuple[InstanceStatus, ...]:

@@ -126,6 +126,7 @@ def render_status(name: str, statuses: Sequence[InstanceStatus]) -> str:
                     "pending": s.record.pending.action if s.record.pending else None,
                     "observed": s.observed.presence.value,
                     "detail": s.observed.detail,
+                    "drift": [dataclasses.asdict(difference) for difference in s.drift],
                     "attributes": dict(s.record.attributes),
                 }
                 for s in statuses

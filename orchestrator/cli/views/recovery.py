@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.views.human import table
+from orchestrator.planning.drift import parts
+from orchestrator.planning.observation import Presence
 
 if TYPE_CHECKING:
     from orchestrator.services.rollback import Rollback
+    from orchestrator.services.status import InstanceStatus
     from orchestrator.state.model import State
 
 
@@ -39,3 +43,31 @@ def render_rollback(rollback: Rollback) -> str:
         detail = f" ({image.detail})" if image.detail else ""
         lines.append(f"  image {image.address} {image.digest[:19]}…: {image.source.value}{detail}")
     return "\n".join(lines) + "\n"
+
+
+def render_drift(name: str, statuses: Sequence[InstanceStatus]) -> str:
+    """What differs between what was made and what is found, one line a property."""
+    rows = [
+        (status.record.address, part, _value(recorded), _value(found))
+        for status in statuses
+        for difference in status.drift
+        for part, recorded, found in parts(difference)
+    ]
+    unasked = [s.record.address for s in statuses if s.observed.presence is Presence.UNKNOWN]
+    lines = [name]
+    if rows:
+        lines.append(table(("instance", "property", "recorded", "found"), rows, wrap=48))
+        count = len({row[0] for row in rows})
+        lines.append(
+            f"{count} of {len(statuses)} differ: `deploy apply` makes them as they were, `deploy apply --refresh-only` "
+            "takes what is found for what is wanted."
+        )
+    else:
+        lines.append("No drift: everything that could be asked is as it was made.")
+    if unasked:
+        lines.append(f"{len(unasked)} could not be asked: {', '.join(unasked)}.")
+    return "\n".join(lines)
+
+
+def _value(value: object) -> str:
+    return "(not there)" if value is None else str(value).replace("\n", "⏎")
