@@ -69,7 +69,7 @@ def test_a_run_is_a_tree_of_layers_with_the_step_and_the_time_of_each_change() -
         "    ✓ edge[0]   create                                   4 s",
         "    ↻ edge-k3s  attempt 2 of 4 in 8 s: A play f…  1 min 08 s",
         "  Cloud Layer  1 running",
-        "    ⠦ cloud[0]  booting                           1 min 12 s",
+        "    ⠇ cloud[0]  booting                           1 min 12 s",
         "  images and others  1 waiting",
         "    · image",
     ]
