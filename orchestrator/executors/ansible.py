@@ -58,6 +58,7 @@ class AnsibleExecutor:
             )
         missing = () if request.operation == "delete" else missing_machines(request)
         job = _build_job(request, machines)
+        job["variables"]["machines_missing"] = list(missing)
         outcome = run_play(request, job)
         away = () if outcome.status == "successful" else _bearable(request, job, machines, outcome)
         if outcome.status != "successful" and not away:
