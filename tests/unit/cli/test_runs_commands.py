@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,19 @@ import pytest
 from orchestrator.cli.console import Console
 from orchestrator.cli.main import main
 from orchestrator.cli.running import approve, print_nothing_done, progress, working
-from orchestrator.engine.hooks import ChangeFailed, ChangeFinished, ChangeProgress, ChangeSkipped, ChangeStarted
+from orchestrator.engine.hooks import (
+    ChangeFailed,
+    ChangeFinished,
+    ChangeProgress,
+    ChangeRetrying,
+    ChangeSkipped,
+    ChangeStarted,
+)
 from orchestrator.errors import ApplyFailedError, OperationError
 from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.plan import Change, Plan
+from orchestrator.services.run_events import event_to_json
 
 
 def change(address: str, *after: str) -> Change:
@@ -169,3 +178,19 @@ def test_a_reader_of_events_that_goes_away_does_not_end_the_run(
     monkeypatch.setattr(Console, "drop_stdout", lambda _console: None)
     run = apply(arguments(json=True), fails=False)
     assert json.loads((tmp_path / "demo" / "runs" / run / "run.json").read_bytes())["outcome"] == "succeeded"
+
+
+def documented_events() -> dict[str, set[str]]:
+    """The keys of every kind of event, beside those that all have, from the table in the documentation."""
+    page = (Path(__file__).parents[3] / "docs" / "json-output.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.*?) \|", page.partition("## Events")[2], flags=re.MULTILINE)
+    return {kind: set(re.findall("`([a-z_]+)`", keys)) for kind, keys in rows if kind != "event"}
+
+
+def test_every_event_has_the_keys_that_are_documented(capsys: pytest.CaptureFixture[str]) -> None:
+    documented = documented_events()
+    assert len(documented) == 9
+    apply_and_fail(arguments(json=True))
+    retried = event_to_json(ChangeRetrying(A, BROKEN, 2, 8.0, 4))
+    for event in [*lines(capsys.readouterr().out), retried]:
+        assert set(event) - {"event", "time", "elapsed"} == documented[event["event"]], event["event"]
