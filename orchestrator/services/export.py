@@ -18,10 +18,12 @@ from orchestrator.production.load import Loaded
 from orchestrator.production.placement import place_components
 from orchestrator.services.compile import ForeignFileError, OutputError
 from orchestrator.services.load import LoadedTopology
+from orchestrator.state.backend import open_backend
 from orchestrator.state.folders import deployment_folder
 from orchestrator.state.lock import DeploymentLock
-from orchestrator.state.secret_store import open_secrets
-from orchestrator.state.secrets import SecretStore
+from orchestrator.state.secret_references import SecretResolver
+from orchestrator.state.secret_store import SealedSecretStore, open_secrets
+from orchestrator.state.secrets import PREFIX
 
 _PRIVATE = 0o600
 
@@ -60,17 +62,18 @@ class ResolvedSecrets:
         root: The application's folder, which paths are relative to.
     """
 
-    store: SecretStore
+    store: SealedSecretStore
     known: Mapping[str, str] = field(repr=False)
     root: Path
 
     def generated(self, name: str) -> str:
         """The value in the store; made and stored the first time."""
-        return self.store.get_or_create(name)
+        self.store.get_or_create(name)
+        return self._stored(name)
 
     def given(self, name: str, source: str) -> str:
         """The value that an operator's file holds, else the one in the store."""
-        value = self.known.get(name) or self.store.get(name) or ""
+        value = self.known.get(name) or (self._stored(name) if self.store.get(name) else "")
         if not value:
             raise GivenSecretMissingError(name, source, "which is not there or empty")
         if not name.endswith("-ssh-key") or value.lstrip().startswith("-----BEGIN"):
@@ -80,6 +83,10 @@ class ResolvedSecrets:
             return path.read_text(encoding="utf-8")
         except (OSError, ValueError):
             raise GivenSecretMissingError(name, source, f"which names {path}, that cannot be read") from None
+
+    def _stored(self, name: str) -> str:
+        resolver = SecretResolver(self.store, self.store.versions())
+        return resolver.resolve(PREFIX + name, f"the secret {name!r}")
 
 
 def write_export(
@@ -127,7 +134,8 @@ def write_export(
             return tuple(paths), found.diagnostics
         _make_private(folder)
         with DeploymentLock(deployment_folder(name)).acquire("compile --with-secrets"):
-            secrets: Secrets = ResolvedSecrets(open_secrets(name), _given(production, token_file), production.root)
+            store = open_secrets(name, open_backend().secrets_document(name))
+            secrets: Secrets = ResolvedSecrets(store, _given(production, token_file), production.root)
             found = export(production, loaded.topology, dialect, settings, secrets)
         _write(folder, {folder / file: text for file, text in found.files.items()}, _PRIVATE)
     except OSError as cause:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from orchestrator.cli.main import main
-from orchestrator.errors import InvalidInputError, UsageError
+from orchestrator.errors import DeployError, InvalidInputError, UsageError
 from orchestrator.production.dialects.settings import ExportSettings
 from orchestrator.services.compile import ForeignFileError, write_compiled
 from orchestrator.services.export import GivenSecretMissingError, NoProductionFileError, write_export
@@ -160,6 +160,15 @@ def test_what_a_file_does_not_hold_is_looked_for_in_the_store(application: Path,
     function = template["topology_template"]["node_templates"]["oscar_service_detect"]
     (keys,) = function["properties"]["storage_providers"]["s3"].values()
     assert keys["secret_key"] == "not-a-secret-of-the-store"
+
+
+def test_a_stored_reference_is_followed(application: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_secrets("every-layer").assign("im-detect-minio-password", "env:MINIO_PASSWORD")
+    with pytest.raises(DeployError, match="A secret is not there"):
+        written(application, tmp_path / "private", with_secrets=True)
+    monkeypatch.setenv("MINIO_PASSWORD", "a-password-from-outside")
+    template = yaml.safe_load(written(application, tmp_path / "private", with_secrets=True)["detect.yaml"])
+    assert template["topology_template"]["inputs"]["minio_password"]["default"] == "a-password-from-outside"
 
 
 OTHERS = (
