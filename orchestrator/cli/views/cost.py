@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.cli.views.human import table
+from orchestrator.cli.views.table import table
 from orchestrator.planning.actions import Action
 from orchestrator.planning.plan import Plan
 from orchestrator.topology.cost import HOURS_A_MONTH, Cost, monthly

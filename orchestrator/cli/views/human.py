@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.views.table import table
 from orchestrator.planning.actions import REMOVALS, Action
 from orchestrator.planning.downtime import longest
 from orchestrator.planning.observation import Presence
@@ -214,32 +215,6 @@ def render_substitutions(substitutions: Sequence[Substitution]) -> str:
     return "Substituted in this deployment (all else runs exactly as in production):\n" + table(
         ("where", "in production", "here", "why"), rows, wrap=34
     )
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], wrap: int = 0) -> str:
-    """Columns under a header; cells longer than ``wrap`` are broken at spaces (0: never)."""
-    broken = [[_wrap(str(cell), wrap) for cell in row] for row in (header, *rows)]
-    widths = [max(len(line) for row in broken for line in row[i]) for i in range(len(header))]
-    lines = []
-    for number, row in enumerate(broken):
-        for depth in range(max(len(cell) for cell in row)):
-            cells = [cell[depth] if depth < len(cell) else "" for cell in row]
-            lines.append("  " + "  ".join(f"{c:{w}}" for c, w in zip(cells, widths, strict=True)).rstrip())
-        if number == 0:
-            lines.append("  " + "  ".join("─" * w for w in widths))
-    return "\n".join(lines)
-
-
-def _wrap(text: str, width: int) -> list[str]:
-    if width <= 0 or len(text) <= width:
-        return [text]
-    lines = [""]
-    for word in text.split(" "):
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
-            lines.append(word)
-        else:
-            lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines
 
 
 def render_status(name: str, statuses: Sequence[InstanceStatus]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.views.human import table
+from orchestrator.cli.views.table import table
 from orchestrator.planning.drift import parts
 from orchestrator.planning.observation import Presence
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.cli.views.human import table
 from orchestrator.cli.views.progress import LineWriter, with_time
+from orchestrator.cli.views.table import table
 from orchestrator.cli.views.words import duration
 from orchestrator.services.runs import UNRECORDED, RunSummary
 
