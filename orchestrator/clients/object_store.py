@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from orchestrator.errors import RemoteError
 
 _PASSING = (ConnectionClosedError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError)
 _MISSING = {"NoSuchBucket", "NoSuchKey", "404"}
+_OURS_ALREADY = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
 
 
 class ObjectStoreError(RemoteError):
@@ -38,6 +40,10 @@ class ObjectStoreError(RemoteError):
         )
 
 
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code"))
+
+
 def _explain(endpoint: str, action: str, error: BotoCoreError | ClientError) -> ObjectStoreError:
     """The error to raise; transient if the store may answer, or answer otherwise, a moment later."""
     explained = ObjectStoreError(endpoint, action, error)
@@ -48,6 +54,14 @@ def _explain(endpoint: str, action: str, error: BotoCoreError | ClientError) -> 
     elif isinstance(error, _PASSING):
         explained.passing()
     return explained
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What a listing tells of an object: its ETag, and when it was put there."""
+
+    etag: str
+    modified: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +78,41 @@ class ObjectStore:
 
     def list(self, bucket: str, prefix: str = "") -> dict[str, str]:
         """Keys that begin with ``prefix`` and the ETag of each; none if there is no such bucket."""
-        found: dict[str, str] = {}
+        return {key: found.etag for key, found in self.list_objects(bucket, prefix).items()}
+
+    def list_objects(self, bucket: str, prefix: str = "") -> dict[str, StoredObject]:
+        """Objects by key, of those whose keys begin with ``prefix``; none if there is no such bucket."""
+        found: dict[str, StoredObject] = {}
         with self._translated(f"Listing {bucket}/{prefix}"):
             try:
                 for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-                    found.update({o["Key"]: o["ETag"] for o in page.get("Contents", [])})
+                    for entry in page.get("Contents", []):
+                        found[entry["Key"]] = StoredObject(entry["ETag"], entry["LastModified"])
             except ClientError as error:
-                if error.response.get("Error", {}).get("Code") not in _MISSING:
+                if _code(error) not in _MISSING:
                     raise
         return found
+
+    def make_bucket(self, bucket: str) -> None:
+        """Make a bucket; one that is there already is no error."""
+        with self._translated(f"Making the bucket {bucket}"):
+            try:
+                self.client.create_bucket(Bucket=bucket)
+            except ClientError as error:
+                if _code(error) not in _OURS_ALREADY:
+                    raise
+
+    def remove_bucket(self, bucket: str) -> bool:
+        """Remove a bucket, so that putting into it fails; False if there are objects in it."""
+        with self._translated(f"Removing the bucket {bucket}"):
+            try:
+                self.client.delete_bucket(Bucket=bucket)
+            except ClientError as error:
+                if _code(error) == "BucketNotEmpty":
+                    return False
+                if _code(error) not in _MISSING:
+                    raise
+        return True
 
     def get(self, bucket: str, key: str) -> bytes:
         """The content of an object."""

@@ -93,8 +93,12 @@ class OscarClient:
             # Somebody else made or removed it since the look: the other verb is right now.
             self._call(second, "/system/services", (200, 201, 204), body)
 
+    def replace_service(self, service: Mapping[str, Value]) -> bool:
+        """Replace a registered service; False if there is none of that name any longer."""
+        return self._call("PUT", "/system/services", (200, 204, 404), json.dumps(service).encode())[0] != 404
+
     def delete_service(self, name: str) -> bool:
-        """Remove a service; False if it was gone already."""
+        """Remove a service, with its buckets and all that is in them; False if it was gone already."""
         return self._call("DELETE", f"/system/services/{quote(name, safe='')}", (204, 200, 404))[0] != 404
 
     def read_jobs(self, service: str) -> dict[str, dict[str, str]]:

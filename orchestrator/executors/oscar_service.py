@@ -2,86 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.clients.oscar import (
-    LOOK_TIMEOUT,
-    OscarClient,
-    OscarRefusedError,
-    OscarUnreachableError,
-    observe_oscar,
-)
+from orchestrator.clients.oscar import LOOK_TIMEOUT, OscarRefusedError, OscarUnreachableError, observe_oscar
 from orchestrator.errors import OperationError
 from orchestrator.executors.base import OperationRequest, OperationResult
-from orchestrator.planning.desired import secret_versions_of
+from orchestrator.executors.oscar_handover import Retirement, deregister, forget_sender, inherited_paths
+from orchestrator.executors.oscar_host import OscarHost, input_paths, text_of
 from orchestrator.planning.drift import compare, drifted, quantity
 from orchestrator.planning.observation import Difference, Observation, Presence
 from orchestrator.state.model import InstanceRecord
-from orchestrator.state.secret_references import SecretResolver
-from orchestrator.state.secrets import SecretStore, references
+from orchestrator.state.secrets import references
 from orchestrator.topology.model import Value
 
-_REGION = "us-east-1"
 _ATTEMPTS = 5
+_PATIENCE = 300.0
+"""Seconds that a service which goes may take for what it has begun."""
+
 _OWN_STORE = "minio"
 _SAME_CPU = 0.0005
 
 
-@dataclass(frozen=True, slots=True)
-class OscarHost:
-    """An OSCAR with its store, as its record and the secret store describe it."""
-
-    address: str
-    name: str
-    client: OscarClient
-    store_endpoint: str
-    access_key: str
-    secret_key: str
-
-    @classmethod
-    def of(cls, record: InstanceRecord, secrets: SecretStore, *, timeout: float = 30.0) -> OscarHost:
-        """Put together what is needed to speak to it.
-
-        Raises:
-            OperationError: If its address or a password is not known.
-        """
-        endpoint = _text(record, "endpoint")
-        if not endpoint:
-            raise OperationError(
-                "OSCAR's address is not known.",
-                detail=f"{record.address} has no endpoint: it was not installed, and the input does not give one.",
-                resolution="Apply again so that it is installed, or give its endpoint in the input.",
-            )
-        password = _secret(record, "password", secrets)
-        return cls(
-            address=record.address,
-            name=_text(record, "cluster_name") or record.node,
-            client=OscarClient(endpoint, _text(record, "user") or "oscar", password, _text(record, "ca_cert"), timeout),
-            store_endpoint=_text(record, "store_endpoint"),
-            access_key=_text(record, "access_key") or _text(record, "store_access_key") or "minio",
-            secret_key=_secret(record, "store_secret_key", secrets),
-        )
-
-    def storage_provider(self) -> dict[str, Value]:
-        """How another cluster's service reaches this store; ``ca_cert`` is an addition that OSCAR does not look at."""
-        provider: dict[str, Value] = {
-            "endpoint": self.store_endpoint,
-            "verify": True,
-            "access_key": self.access_key,
-            "secret_key": self.secret_key,
-            "region": _REGION,
-        }
-        ca_cert = self.client.ca_cert
-        return {**provider, "ca_cert": ca_cert} if ca_cert else provider
-
-
 class OscarServiceExecutor:
-    """Registers and removes services."""
+    """Registers, retires and removes services.
+
+    Args:
+        patience: Seconds that a service which goes may take for what it has begun.
+    """
+
+    def __init__(self, patience: float = _PATIENCE) -> None:
+        self.patience = patience
 
     def run(self, request: OperationRequest) -> OperationResult:
-        """Register the service (replacing one of that name), or remove it."""
+        """Register the service (replacing one of that name); let it finish and hand over; or remove it."""
+        if request.operation == "stop":
+            return self._stop(request)
         return self._delete(request) if request.operation == "delete" else self._configure(request)
 
     def observe(self, request: OperationRequest) -> Observation:
@@ -112,11 +68,11 @@ class OscarServiceExecutor:
                 seen = observe_oscar(record)
                 if seen.presence is Presence.DEGRADED:
                     return Observation(Presence.DEGRADED, f"its results cannot be delivered: {seen.detail}")
-            name = _text(record, "cluster_name") or record.node
+            name = text_of(record, "cluster_name") or record.node
             provider = _provider(found, name)
-            if provider.get("endpoint") != _text(record, "store_endpoint"):
+            if provider.get("endpoint") != text_of(record, "store_endpoint"):
                 return Observation(Presence.DEGRADED, f"its results go to another store than that of {name}")
-            if provider.get("ca_cert", "") != _text(record, "ca_cert"):
+            if provider.get("ca_cert", "") != text_of(record, "ca_cert"):
                 return Observation(Presence.DEGRADED, f"the store of {name} has a new certificate")
         return Observation(Presence.PRESENT)
 
@@ -125,28 +81,46 @@ class OscarServiceExecutor:
         host = OscarHost.of(_host_record(request), request.secrets)
         following = [OscarHost.of(record, request.secrets) for record in _next_hosts(request)]
         image = _image_record(request)
-        document = build_service(request.instance.properties, str(image.attributes["reference"]), following)
+        document = build_service(
+            request.instance.properties, str(image.attributes["reference"]), following, inherited_paths(request)
+        )
         request.progress(f"registering the service {document['name']} at {host.client.endpoint}")
-        _register(host.client, document, request)
+        _register(host, document, request)
         stores = [(h.store_endpoint, document_path) for h, document_path in _outputs(request, following or [host])]
         name = str(document["name"])
         return OperationResult(
             {
                 "endpoint": f"{host.client.endpoint}/job/{name}",
                 "service_url": f"{host.client.endpoint}/system/services/{name}",
-                "inputs": [{"store": host.store_endpoint, "path": path} for path in _input_paths(request)],
+                "inputs": [
+                    {"store": host.store_endpoint, "path": path} for path in input_paths(request.instance.properties)
+                ],
                 "outputs": [{"store": store, "path": path} for store, path in stores],
                 "image_digest": str(image.attributes.get("digest", "")),
             }
         )
 
+    def _stop(self, request: OperationRequest) -> OperationResult:
+        """Finish what it began and hand over the rest; where everything goes there is nobody to hand over to."""
+        records = request.requirement_targets("host")
+        if not request.desired or not records or not text_of(records[0], "endpoint"):
+            return OperationResult(changed=False)
+        changed = Retirement(request, OscarHost.of(records[0], request.secrets), self.patience).run()
+        forget_sender(request)
+        return OperationResult(changed=changed)
+
     @staticmethod
     def _delete(request: OperationRequest) -> OperationResult:
         records = request.requirement_targets("host")
-        if not records or not _text(records[0], "endpoint"):
+        if not records or not text_of(records[0], "endpoint"):
             return OperationResult(changed=False)
         host = OscarHost.of(records[0], request.secrets)
-        return OperationResult(changed=host.client.delete_service(_service_name(request)))
+        try:
+            return OperationResult(changed=deregister(host, _service_name(request)))
+        except OscarUnreachableError:
+            if not request.desired or host.address in request.desired:
+                raise
+            return OperationResult(changed=False)
 
 
 def service_differences(request: OperationRequest, found: Mapping[str, Value]) -> tuple[Difference, ...]:
@@ -208,16 +182,19 @@ def _environment_differences(recorded: Value, found: Value) -> tuple[Difference,
     return (Difference("environment", {k: wanted[k] for k in names}, {k: seen[k] for k in names if k in seen}),)
 
 
-def build_service(properties: Any, image: str, following: Iterable[OscarHost]) -> dict[str, Value]:
+def build_service(
+    properties: Any, image: str, following: Iterable[OscarHost], inherited: Sequence[str] = ()
+) -> dict[str, Value]:
     """The service as OSCAR's API takes it.
 
     Args:
         properties: Properties of the service's node: a mapping of name to value.
         image: Reference of its image.
         following: Hosts of the services that take its results; none if it is the last one, which keeps them.
+        inherited: Paths that it listens to as long as something that goes still sends there.
     """
     hosts = list({h.name: h for h in following}.values())
-    paths = [properties["input_path"], *(properties.get("more_input_paths") or [])]
+    paths = [*input_paths(properties), *inherited]
     places = [f"{_OWN_STORE}.{h.name}" for h in hosts] or [_OWN_STORE]
     environment = properties.get("environment") or {}
     document: dict[str, Value] = {
@@ -241,25 +218,27 @@ def _variable(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _register(client: OscarClient, document: dict[str, Value], request: OperationRequest) -> None:
-    """Register, waiting a little for an OSCAR that was started just now."""
+def _register(host: OscarHost, document: dict[str, Value], request: OperationRequest) -> None:
+    """Register, waiting a little for an OSCAR that was started just now, and see that it answers for the service."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            client.put_service(document)
-            return
+            host.client.put_service(document)
+            break
         except OscarUnreachableError:
             if attempt == _ATTEMPTS or request.cancel.wait(1.0):
                 raise
+    found = host.client.read_service(str(document["name"]))
+    if found is None or found.get("image") != document["image"]:
+        raise OperationError(
+            "A service was registered and does not show.",
+            detail=f"{host.client.endpoint} took {document['name']} and does not list it with its image.",
+            resolution="Look at that OSCAR's log, and apply again: what was there before still works.",
+        )
 
 
 def _outputs(request: OperationRequest, hosts: list[OscarHost]) -> list[tuple[OscarHost, str]]:
     path = str(request.instance.properties["output_path"])
     return [(h, path) for h in {h.name: h for h in hosts}.values()]
-
-
-def _input_paths(request: OperationRequest) -> list[str]:
-    more = request.instance.properties.get("more_input_paths")
-    return [str(p) for p in [request.instance.properties["input_path"], *(more if isinstance(more, list) else [])]]
 
 
 def _host_record(request: OperationRequest) -> InstanceRecord:
@@ -304,15 +283,3 @@ def _provider(service: dict[str, Value], name: str) -> dict[str, Value]:
 
 def _service_name(request: OperationRequest) -> str:
     return str(request.instance.properties["service"])
-
-
-def _text(record: InstanceRecord, name: str) -> str:
-    """An attribute, else the property of that name, as text."""
-    return str(record.attributes.get(name) or record.inputs.get(f"properties.{name}") or "")
-
-
-def _secret(record: InstanceRecord, name: str, secrets: SecretStore) -> str:
-    """The value that a property of the record refers to."""
-    reference = str(record.inputs.get(f"properties.{name}") or "")
-    resolver = SecretResolver(secrets, secret_versions_of(record.inputs))
-    return resolver.resolve(reference, f"{record.address}: property {name!r}")

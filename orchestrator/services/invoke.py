@@ -13,7 +13,7 @@ from pathlib import Path
 from orchestrator.clients.object_store import ObjectStore, open_store
 from orchestrator.clients.oscar import OscarRefusedError, OscarUnreachableError
 from orchestrator.errors import OperationError, UsageError
-from orchestrator.executors.oscar_service import OscarHost
+from orchestrator.executors.oscar_host import OscarHost
 from orchestrator.state.former import is_former
 from orchestrator.state.model import InstanceRecord, State
 from orchestrator.state.secrets import SecretStore

@@ -249,10 +249,12 @@ class ObjectStore:
             self._buckets[bucket] = {}
             return True
 
-    def delete_bucket(self, bucket: str) -> None:
-        """Remove an empty bucket."""
+    def delete_bucket(self, bucket: str, *, whole: bool = False) -> None:
+        """Remove an empty bucket; a ``whole`` one with all that is in it, if it is there."""
         with self._lock:
-            if self.objects(bucket):
+            if whole and bucket not in self._buckets:
+                return
+            if self.objects(bucket) and not whole:
                 raise S3Error(409, "BucketNotEmpty", "The bucket you tried to delete is not empty.")
             shutil.rmtree(self._folder / bucket)
             del self._buckets[bucket]
@@ -703,11 +705,16 @@ class Services:
             self._services[name] = service
 
     def delete(self, name: str) -> None:
-        """Remove a service; its buckets and their objects stay, as OSCAR leaves them."""
-        self.get(name)
+        """Remove a service with the buckets of its inputs and outputs and all that is in them, as OSCAR 4 does.
+
+        As there, it is this store's bucket that goes for an output on another cluster too, whoever else uses it.
+        """
+        service = self.get(name)
         with self._lock:
             (self._folder / f"{name}.json").unlink(missing_ok=True)
             self._services.pop(name, None)
+        for entry in [*(service.get("input") or []), *(service.get("output") or [])]:
+            self._store.delete_bucket(split_path(entry["path"])[0], whole=True)
 
     def listening(self, bucket: str, key: str) -> list[str]:
         """Names of the services with an input that this object arrives on."""

@@ -1,0 +1,304 @@
+"""Retires a service of OSCAR: what it began is finished, what it left goes to its heir, then its place is taken away.
+
+What is done here with a file, and what is promised, is in ``docs/reconfiguration.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.clients.oscar import OscarClient, OscarRefusedError, OscarUnreachableError
+from orchestrator.executors.base import OperationRequest
+from orchestrator.executors.oscar_drain import Sorted, read_jobs, sort_inputs, unfinished, wait_until_ended
+from orchestrator.executors.oscar_host import OscarHost, input_paths, split_path
+from orchestrator.planning.heirs import heirs_of
+from orchestrator.planning.records import HOST, targets_of
+from orchestrator.state.former import is_former
+from orchestrator.state.model import InstanceRecord
+from orchestrator.topology.model import Value
+
+if TYPE_CHECKING:
+    from orchestrator.clients.object_store import ObjectStore
+
+MARK = "again-"
+"""Begins the name of a file that was handed over although it may have been worked on: it may come out twice."""
+
+FORMER = "-former"
+"""Ends the name of the bucket in which inputs that are done are kept where their place is taken away."""
+
+KEPT = "kept"
+_SWEEPS = 20
+_QUIET = 2.0
+_LOOKS = 3
+_PATH = "output_path"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder in a bucket of an open store."""
+
+    store: ObjectStore
+    bucket: str
+    folder: str
+
+    @classmethod
+    def at(cls, store: ObjectStore, path: str) -> Place:
+        """The place that a service's path names."""
+        return cls(store, *split_path(path))
+
+    def key_of(self, name: str) -> str:
+        """The key of a file of that name, marked or not."""
+        return f"{self.folder}{name}"
+
+
+class Retirement:
+    """One service that goes, and what takes over from it.
+
+    Args:
+        request: The operation; its instance is the service that goes.
+        host: The OSCAR that it is registered at.
+        patience: Seconds to wait for what is under way.
+    """
+
+    def __init__(self, request: OperationRequest, host: OscarHost, patience: float) -> None:
+        self.request = request
+        self.host = host
+        self.patience = patience
+        self.name = str(request.instance.properties["service"])
+        self.heirs = heirs_of(request.record, request.known, request.desired)
+        self.stays = host.address in request.desired
+
+    def run(self) -> bool:
+        """Do it; False if there was nothing to do any longer."""
+        if not self._answers():
+            return False
+        self._wait_for_senders()
+        service = self.host.client.read_service(self.name)
+        if service is not None:
+            self._stop_listening(service)
+        with ExitStack() as stack:
+            own = stack.enter_context(self.host.open_store())
+            places = {
+                Place.at(own, path): [
+                    Place.at(stack.enter_context(host.open_store()), target) for host, target in self._heir_paths(path)
+                ]
+                for path in input_paths(self.request.instance.properties)
+            }
+            for place, heirs in places.items():
+                self._settle(place, heirs, registered=service is not None)
+            deregister(self.host, self.name)
+            for place, heirs in places.items():
+                if heirs:
+                    self._take_away(place, heirs)
+        return True
+
+    def _answers(self) -> bool:
+        """Whether its OSCAR answers; one that is to go and is away already takes its files with it."""
+        reason = ""
+        for _look in range(_LOOKS):
+            try:
+                self.host.client.check_health()
+                return True
+            except (OscarUnreachableError, OscarRefusedError) as error:
+                if self.stays:
+                    raise
+                reason = error.detail
+                self.request.cancel.wait(_QUIET)
+        self.request.progress(
+            f"{self.host.name} does not answer and goes: what lay there cannot be handed over ({reason})"
+        )
+        return False
+
+    def _wait_for_senders(self) -> None:
+        """Until jobs that may still send here have ended: their services send elsewhere by now, they perhaps not."""
+        paths = set(input_paths(self.request.instance.properties))
+        for record in self.request.known.values():
+            if record.inputs.get(f"properties.{_PATH}") not in paths or record.address == self.request.record.address:
+                continue
+            hosts = [self.request.known[a] for a in targets_of(record, HOST) if a in self.request.known]
+            if not hosts:
+                continue
+            client = OscarHost.of(hosts[0], self.request.secrets).client
+            service = str(record.inputs.get("properties.service"))
+            try:
+                begun = unfinished(client, service)
+                self._wait(partial(_still, client, service, begun), service)
+            except OscarUnreachableError as error:
+                self.request.progress(f"{service} cannot be asked what it still sends: {error.detail}")
+
+    def _stop_listening(self, service: Mapping[str, Value]) -> None:
+        """From here on nothing new is taken; what was taken is finished."""
+        self.host.client.replace_service({**service, "input": []})
+        self._wait(lambda: unfinished(self.host.client, self.name), self.name)
+
+    def _wait(self, look: Callable[[], Collection[str]], what: str) -> None:
+        wait_until_ended(look, what, self.patience, self.request.cancel, self.request.progress)
+
+    def _heir_paths(self, path: str) -> list[tuple[OscarHost, str]]:
+        """Store and path of every heir; never the place itself."""
+        found = []
+        for address in self.heirs:
+            instance, known = self.request.desired[address], self.request.known
+            hosts = [known[a] for a in instance.requirements.get(HOST, ()) if a in known]
+            if not hosts:
+                continue
+            paths = input_paths(instance.properties)
+            target = path if path in paths else paths[0]
+            if (hosts[0].address, target) != (self.host.address, path):
+                found.append((OscarHost.of(hosts[0], self.request.secrets), target))
+        return found
+
+    def _settle(self, place: Place, heirs: list[Place], *, registered: bool) -> None:
+        """Hand over what was not taken, marked what cannot be told; keep the rest."""
+        found = place.store.list_objects(place.bucket, place.folder)
+        if registered:
+            inputs = sort_inputs(place.bucket, found, read_jobs(self.host.client, self.name))
+        else:
+            # An earlier attempt was cut off between taking the service away and its place.
+            inputs = Sorted(unclear=tuple(found))
+        if heirs:
+            self._hand_over(place, heirs, inputs.untouched, "")
+            self._hand_over(place, heirs, inputs.unclear, MARK)
+            self._keep_done(place, inputs.done)
+        elif not self.heirs:
+            self._keep_left(place, (*inputs.untouched, *inputs.unclear))
+
+    def _hand_over(self, place: Place, heirs: Iterable[Place], keys: Iterable[str], mark: str) -> None:
+        """Copy to every heir, then remove: a crash in between leaves a copy, which is found and not made again."""
+        number = 0
+        for key in keys:
+            content = place.store.get(place.bucket, key)
+            etag = place.store.list(place.bucket, key).get(key)
+            folder, _, name = key.removeprefix(place.folder).rpartition("/")
+            for heir in heirs:
+                target = heir.key_of(f"{folder}/{mark}{name}" if folder else f"{mark}{name}")
+                if heir.store.list(heir.bucket, target).get(target) != etag:
+                    heir.store.put(heir.bucket, target, content)
+            place.store.delete(place.bucket, key)
+            number += 1
+        if number:
+            how = f", marked {MARK}* since they may have been worked on" if mark else ""
+            self.request.progress(f"handed over {number} of the files left in {place.bucket}/{place.folder}{how}")
+
+    def _keep_done(self, place: Place, keys: Iterable[str]) -> None:
+        """Put inputs that are done aside in the same store, so that their bucket can go."""
+        bucket = f"{place.bucket}{FORMER}"
+        for number, key in enumerate(keys):
+            if not number:
+                place.store.make_bucket(bucket)
+                self.request.progress(f"keeping the inputs that are done in {bucket}")
+            place.store.put(bucket, key, place.store.get(place.bucket, key))
+            place.store.delete(place.bucket, key)
+
+    def _keep_left(self, place: Place, keys: tuple[str, ...]) -> None:
+        """Nobody takes over: what was not worked on stays where it is, or is saved here if its machines go."""
+        if not keys:
+            return
+        if self.stays:
+            self.request.progress(f"{len(keys)} files that nobody worked on stay in {place.bucket}/{place.folder}")
+            return
+        folder = self.request.folders.deployment / KEPT / self.name
+        for key in keys:
+            save(folder, key, place.store.get(place.bucket, key))
+        self.request.progress(f"{len(keys)} files that nobody worked on were saved in {folder}")
+
+    def _take_away(self, place: Place, heirs: list[Place]) -> None:
+        """Remove the bucket, so that putting there fails; hand over what comes until then, which nobody took."""
+        shared = self._is_shared(place)
+        for sweep in range(_SWEEPS):
+            late = tuple(place.store.list(place.bucket, place.folder))
+            self._hand_over(place, heirs, late, "")
+            if not shared and place.store.remove_bucket(place.bucket):
+                return
+            if shared and sweep and not late:
+                break
+            if shared:
+                self.request.cancel.wait(_QUIET)
+            shared = shared or self._has_others(place)
+        self.request.progress(f"the bucket {place.bucket} stays on {self.host.name}, since others use it")
+
+    def _is_shared(self, place: Place) -> bool:
+        """Whether another service on this store uses the bucket, or somebody's results lie in it."""
+        paths = []
+        for record in self.request.known.values():
+            if record.address == self.request.record.address or self.host.address not in targets_of(record, HOST):
+                continue
+            properties = {k.removeprefix("properties."): v for k, v in record.inputs.items()}
+            if "input_path" in properties:
+                paths += input_paths(properties)
+                paths += [] if targets_of(record, "connects_to") else [str(properties.get(_PATH, ""))]
+        return any(split_path(path)[0] == place.bucket for path in paths) or self._has_others(place)
+
+    @staticmethod
+    def _has_others(place: Place) -> bool:
+        return any(not key.startswith(place.folder) for key in place.store.list(place.bucket))
+
+
+def _still(client: OscarClient, service: str, begun: set[str]) -> set[str]:
+    return unfinished(client, service) & begun
+
+
+def deregister(host: OscarHost, name: str) -> bool:
+    """Remove a service and leave its buckets to us: OSCAR would empty them, whoever else uses them.
+
+    Returns:
+        False if it was gone already.
+    """
+    service = host.client.read_service(name)
+    if service is None:
+        return False
+    if service.get("input") or service.get("output"):
+        host.client.replace_service({**service, "input": [], "output": []})
+    return host.client.delete_service(name)
+
+
+def save(folder: Path, key: str, content: bytes) -> None:
+    """Write a file below a folder that only its owner may read; a key never leads out of it."""
+    parts = [part for part in key.split("/") if part not in ("", ".", "..")]
+    target = folder.joinpath(*parts)
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    target.touch(mode=0o600)
+    target.write_bytes(content)
+
+
+def inherited_paths(request: OperationRequest) -> list[str]:
+    """Paths that a service goes on listening to, since something that goes still sends its results there."""
+    return [str(r.inputs[f"properties.{_PATH}"]) for r in leaving_senders(request, request.record)]
+
+
+def leaving_senders(request: OperationRequest, receiver: InstanceRecord) -> list[InstanceRecord]:
+    """Services that go and are still wired to the very object that a record stands for."""
+    own = set(input_paths(request.instance.properties))
+    found = []
+    for record in request.known.values():
+        goes = is_former(record.address) or (request.desired and record.address not in request.desired)
+        wired = record.wired.get(request.instance.address, receiver.generation) == receiver.generation
+        sends = request.instance.address in targets_of(record, "connects_to")
+        if goes and wired and sends and record.inputs.get(f"properties.{_PATH}") not in own:
+            found.append(record)
+    return found
+
+
+def forget_sender(request: OperationRequest) -> None:
+    """Let the services that a retired one sent to listen no longer to what comes from it."""
+    path = str(request.instance.properties.get(_PATH) or "")
+    for address in request.instance.requirements.get("connects_to", ()):
+        record, instance = request.known.get(address), request.desired.get(address)
+        if record is None or instance is None or path in input_paths(instance.properties):
+            continue
+        hosts = [request.known[a] for a in targets_of(record, HOST) if a in request.known]
+        if not hosts:
+            continue
+        host = OscarHost.of(hosts[0], request.secrets)
+        service = host.client.read_service(str(instance.properties["service"]))
+        inputs = service.get("input") if service else None
+        if service is None or not isinstance(inputs, list):
+            continue
+        kept = [i for i in inputs if not (isinstance(i, dict) and i.get("path") == path)]
+        if kept != inputs:
+            host.client.replace_service({**service, "input": kept})

@@ -1,0 +1,84 @@
+"""Who inherits the files that a service leaves unprocessed: what gets now what it would have got. Pure.
+
+In this order: what takes its address, if it moved; what a predecessor that stays sends to from now on; the first of the
+pipeline, if it was the first; what sends to a successor that stays; the last, if it was the last. Where several could
+be meant, nothing is guessed: nobody inherits, and the files are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from orchestrator.planning.desired import DesiredInstance
+from orchestrator.planning.records import CONNECTS_TO, targets_of
+from orchestrator.state.former import is_former, present_address
+from orchestrator.state.model import InstanceRecord
+
+_INPUT = "input_path"
+
+
+def heirs_of(
+    record: InstanceRecord, known: Mapping[str, InstanceRecord], desired: Mapping[str, DesiredInstance]
+) -> tuple[str, ...]:
+    """Addresses of the wanted services that take over the files of one that goes; several where results fork.
+
+    Args:
+        record: The service that goes.
+        known: All records of the state, by address.
+        desired: Everything that is wanted, by address.
+    """
+    address = present_address(record.address)
+    if is_former(record.address):
+        return (address,) if address in desired else ()
+    services = {a: i for a, i in desired.items() if _INPUT in i.properties}
+    before = [a for a, r in known.items() if address in targets_of(r, CONNECTS_TO) and not is_former(a)]
+    staying = [a for a in before if a in services]
+    if staying:
+        found = [t for a in staying for t in _following(services[a]) if t not in targets_of(known[a], CONNECTS_TO)]
+        return tuple(dict.fromkeys(found)) or tuple(dict.fromkeys(t for a in staying for t in _following(services[a])))
+    if not before:
+        return _only(_firsts(services), address, known, services)
+    followers = targets_of(record, CONNECTS_TO)
+    kept = {a for a in followers if a in services}
+    if kept:
+        return _only([a for a, i in services.items() if kept & set(_following(i))], address, known, services)
+    lasts = [a for a, i in services.items() if not _following(i)]
+    return _only(lasts, address, known, services) if not followers else ()
+
+
+def _following(instance: DesiredInstance) -> tuple[str, ...]:
+    return instance.requirements.get(CONNECTS_TO, ())
+
+
+def _firsts(services: Mapping[str, DesiredInstance]) -> list[str]:
+    followed = {target for instance in services.values() for target in _following(instance)}
+    return [address for address in services if address not in followed]
+
+
+def _only(
+    candidates: Iterable[str],
+    address: str,
+    known: Mapping[str, InstanceRecord],
+    services: Mapping[str, DesiredInstance],
+) -> tuple[str, ...]:
+    """The one candidate; of several the one that is wired to the old service's neighbours, if it is the only one."""
+    found = tuple(candidates)
+    if len(found) > 1:
+        connected = _connected(address, known, services)
+        found = tuple(a for a in found if a in connected)
+    return found if len(found) == 1 else ()
+
+
+def _connected(
+    address: str, known: Mapping[str, InstanceRecord], services: Mapping[str, DesiredInstance]
+) -> frozenset[str]:
+    """All that is wired to an address, directly or not, by what is or by what was."""
+    edges = [(a, t) for a, r in known.items() for t in targets_of(r, CONNECTS_TO)]
+    edges += [(a, t) for a, i in services.items() for t in _following(i)]
+    found = {address}
+    grown = True
+    while grown:
+        near = {end for edge in edges if found & set(edge) for end in edge}
+        grown = not near <= found
+        found |= near
+    return frozenset(found)
