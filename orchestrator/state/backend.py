@@ -149,10 +149,12 @@ def open_backend(url: str | None = None) -> Backend:
     module, _, name = _BACKENDS[parsed.scheme].partition(":")
     try:
         backend: Backend = getattr(import_module(module), name)(parsed)
-    except ModuleNotFoundError as cause:
-        if cause.name is None or cause.name.partition(".")[0] not in _EXTRAS:
+    except ImportError as cause:
+        # The driver of PostgreSQL without the library that it wraps says so without a name.
+        library = "psycopg" if "libpq" in str(cause) else (cause.name or "").partition(".")[0]
+        if library not in _EXTRAS:
             raise
-        raise _not_installed(parsed, cause.name.partition(".")[0]) from cause
+        raise _not_installed(parsed, library) from cause
     return backend
 
 

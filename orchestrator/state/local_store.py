@@ -95,6 +95,8 @@ class LocalStateStore:
         reading = self._loaded()
         if state.serial != self._serial:
             raise self._out_of_step(f"A snapshot of serial {state.serial} was to be written")
+        if reading.journal is not None and not self._tail_is_torn and self._journal_size() != self._size:
+            raise self._out_of_step(f"A snapshot of serial {state.serial} was to be written")
         journal_is_bare = reading.journal is not None and reading.journal.base == state.serial
         if reading.snapshot_serial == state.serial and journal_is_bare and not self._tail_is_torn:
             return
@@ -114,6 +116,28 @@ class LocalStateStore:
         replace_file(self._files.journal, first_line)
         self._look()
 
+    def install(self, state: State) -> None:
+        """Put ``state`` in place of whatever is kept; what was there is kept as backup.
+
+        Raises:
+            StateError: If it cannot be written.
+        """
+        try:
+            before = self._look()
+            follows = before.state is None or (before.state.lineage, before.damage) == (state.lineage, "")
+            follows = follows and state.serial > self._serial
+        except StateError:
+            follows = False
+        if not follows:
+            self._set_folder_aside()
+        make_folder(self._folder)
+        remove_temporaries(self._folder)
+        self._keep(self._files.snapshot, self._files.older_snapshot)
+        replace_file(self._files.snapshot, render_snapshot(state, render_time(self._clock())))
+        self._keep(self._files.journal, self._files.older_journal)
+        replace_file(self._files.journal, self._first_line(state.serial, state.lineage))
+        self._look()
+
     def delete(self) -> None:
         """Remove the state; a crash leaves it either whole or gone.
 
@@ -131,6 +155,18 @@ class LocalStateStore:
         except OSError as cause:
             raise storage_error("remove", self._folder, cause) from cause
         self._reading = None
+
+    def _set_folder_aside(self) -> None:
+        """Keep the whole folder beside, in place of the one that was set aside before."""
+        aside = self._folder.with_name(f"{self._folder.name}.replaced")
+        try:
+            if aside.exists():
+                shutil.rmtree(aside)
+            if self._folder.exists():
+                self._folder.rename(aside)
+                sync_folder(self._folder.parent)
+        except OSError as cause:
+            raise storage_error("write", self._folder, cause) from cause
 
     def _settled_reading(self) -> Reading:
         """Read until the files hold still: they are being written by somebody else, or are as a crash left them."""
@@ -225,6 +261,12 @@ class LocalStateStore:
             self._tail_is_torn = False
         elif os.fstat(descriptor).st_size != self._size:
             raise self._out_of_step("A step was to be added")
+
+    def _journal_size(self) -> int:
+        try:
+            return self._files.journal.stat().st_size
+        except OSError as cause:
+            raise storage_error("read", self._files.journal, cause) from cause
 
     def _trim(self) -> None:
         path = self._files.journal

@@ -37,5 +37,12 @@ class StateStore(Protocol):
     def compact(self, state: State) -> None:
         """Replace snapshot and journal by a snapshot of ``state``, which must be what they say already."""
 
+    def install(self, state: State) -> None:
+        """Put ``state`` in place of whatever is kept, be that damaged or of another lineage.
+
+        A crash leaves what was there, or ``state``; where another lineage or a higher serial was there, it may also
+        leave nothing.
+        """
+
     def delete(self) -> None:
         """Remove everything kept; nothing there is no error."""

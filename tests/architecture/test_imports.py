@@ -19,6 +19,7 @@ HEAVY = (
     "jinja2",
     "openstack",
     "paramiko",
+    "psycopg",
     "toscaparser",
 )
 

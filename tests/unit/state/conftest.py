@@ -1,0 +1,181 @@
+"""Places for the state that are real servers: one that speaks S3 (moto), and PostgreSQL as Debian packages it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from orchestrator.state.backend import Backend, open_backend
+
+BUCKET = "states"
+PLACES = ("local", "s3", "postgresql")
+"""What the contract of back-ends is held against."""
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """A server of our own on a socket and a loopback port, stopped and started again at will."""
+
+    folder: Path
+    programs: Path
+    user: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Without the schema."""
+        return f"postgresql://deploy@127.0.0.1:{self.port}/postgres"
+
+    def control(self, *arguments: str) -> None:
+        """Run pg_ctl as a user who may."""
+        command = [str(self.programs / "pg_ctl"), "-D", str(self.folder / "data"), "-w", "-t", "60", *arguments]
+        with (self.folder / "control.log").open("ab") as log:
+            done = subprocess.run(
+                self.as_user(command),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                timeout=90,
+                check=False,
+                cwd="/",
+            )
+        assert done.returncode == 0, (self.folder / "control.log").read_text(encoding="utf-8", errors="replace")
+
+    def start(self) -> None:
+        options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self.folder}"
+        quick = "-c fsync=off -c shared_buffers=16MB -c max_connections=40"
+        self.control("start", "-l", str(self.folder / "server.log"), "-o", f"{options} {quick}")
+
+    def stop(self, how: str = "immediate") -> None:
+        self.control("stop", "-m", how)
+
+    def as_user(self, command: list[str]) -> list[str]:
+        return (
+            ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups", *command]
+            if self.user
+            else command
+        )
+
+
+def postgres_programs() -> Path | None:
+    """The folder of initdb and pg_ctl: Debian keeps them out of PATH, one folder a version."""
+    on_path = shutil.which("initdb")
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: path.parent.name, reverse=True)
+    candidates = [*debian, *([Path(on_path).resolve().parent] if on_path else [])]
+    return next((path for path in candidates if (path / "initdb").exists() and (path / "pg_ctl").exists()), None)
+
+
+def unprivileged_user() -> str:
+    """Number of a user that the server can run as; PostgreSQL refuses to run as root. Empty if we are none."""
+    if os.geteuid() != 0:
+        return ""
+    try:
+        return str(pwd.getpwnam("postgres").pw_uid)
+    except KeyError:
+        return "65534"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    programs = postgres_programs()
+    if programs is None:
+        pytest.skip("no PostgreSQL server is installed (Debian: apt-get install postgresql)")
+    folder = Path(tempfile.mkdtemp(prefix="deploy-pg-"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = PostgresServer(folder, programs, unprivileged_user(), port)
+    if server.user:
+        os.chown(folder, int(server.user), int(server.user))
+    command = ["initdb", "-D", str(folder / "data"), "-U", "deploy", "-A", "trust", "-E", "UTF8", "--no-sync"]
+    command[0] = str(programs / "initdb")
+    made = subprocess.run(server.as_user(command), capture_output=True, text=True, timeout=120, check=False, cwd="/")
+    assert made.returncode == 0, made.stderr
+    server.start()
+    yield server
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """URL of a server that speaks S3 on loopback; nothing in it is kept."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_environment(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    settings = {
+        "AWS_ENDPOINT_URL_S3": s3_server,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
+@pytest.fixture
+def s3_client(s3_environment: str) -> Iterator[Any]:
+    """A client of the server; the bucket is there."""
+    import boto3
+
+    client = boto3.session.Session().client("s3")
+    client.create_bucket(Bucket=BUCKET)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A URL of a place where nothing is kept yet; parametrised with one of PLACES."""
+    return fresh_place(request, request.param, tmp_path)
+
+
+def fresh_place(request: pytest.FixtureRequest, kind: str, tmp_path: Path) -> str:
+    mark = uuid4().hex[:12]
+    if kind == "local":
+        return f"file://{tmp_path / mark}"
+    if kind == "s3":
+        request.getfixturevalue("s3_client")
+        return f"s3://{BUCKET}/{mark}"
+    return f"{request.getfixturevalue('postgres_server').url}?schema=s{mark}"
+
+
+@pytest.fixture
+def open_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], Backend]]:
+    """Opens back-ends, closed at the end."""
+    monkeypatch.setenv("DEPLOY_HOME", str(tmp_path / "home"))
+    opened: list[Backend] = []
+
+    def open_url(url: str) -> Backend:
+        opened.append(open_backend(url))
+        return opened[-1]
+
+    yield open_url
+    for backend in opened:
+        backend.close()
