@@ -12,19 +12,13 @@ from orchestrator.state.document_file import FileDocument
 from orchestrator.state.masking import forms_of
 from orchestrator.state.secret_keys import find_keys
 from orchestrator.state.secret_store import SealedSecretStore
-from orchestrator.state.secrets import is_outside_reference
 
 
 def known_secrets(home: Path, deployment: str) -> dict[str, str]:
     """Every value that the deployment's store has or had: name and version to value."""
     document = FileDocument(home / deployment / "secrets" / "sealed.json")
     entries = SealedSecretStore(document, deployment, find_keys()).entries()
-    return {
-        f"{entry.name}@{version}": value
-        for entry in entries
-        for version, value in entry.values.items()
-        if not is_outside_reference(value)
-    }
+    return {f"{entry.name}@{version}": value for entry in entries for version, value in enumerate(entry.parts, start=1)}
 
 
 class SecretSearch:

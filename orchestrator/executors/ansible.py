@@ -11,6 +11,7 @@ from orchestrator.clients.kubernetes import ClusterNode, KubernetesClient, Kuber
 from orchestrator.clients.oscar import observe_oscar
 from orchestrator.errors import OperationError
 from orchestrator.executors.base import DEGRADED, OperationRequest, OperationResult
+from orchestrator.executors.kubeconfig import keep_kubeconfig, kubeconfig_file
 from orchestrator.executors.play import PlayOutcome, run_play
 from orchestrator.executors.play_inputs import InputResolver, find_machines, missing_machines
 from orchestrator.executors.ssh_key import private_key
@@ -63,6 +64,7 @@ class AnsibleExecutor:
         away = () if outcome.status == "successful" else _bearable(request, job, machines, outcome)
         if outcome.status != "successful" and not away:
             raise _explain(request, outcome, job["timeout"])
+        keep_kubeconfig(request, outcome.attributes)
         if missing or away:
             request.progress(f"went on without {', '.join((*missing, *away))}, which cannot be reached")
         return OperationResult(
@@ -73,12 +75,12 @@ class AnsibleExecutor:
         """What a play left behind says what can be asked: a kubeconfig, or the endpoint of an OSCAR."""
         if "store_endpoint" in request.record.attributes:
             return observe_oscar(request.record)
-        kubeconfig = request.record.attributes.get("kubeconfig")
-        if not isinstance(kubeconfig, str):
+        kubeconfig = kubeconfig_file(request)
+        if kubeconfig is None:
             return Observation(Presence.UNKNOWN)
         if not find_machines(request):
             return Observation(Presence.MISSING, "its machines are gone")
-        return observe_cluster(request.folders.deployment / kubeconfig, request.record)
+        return observe_cluster(kubeconfig, request.record)
 
 
 def observe_cluster(kubeconfig: Path, record: InstanceRecord) -> Observation:

@@ -13,7 +13,7 @@ from threading import Lock
 from orchestrator.executors.ansible_process import private_folder, remove_leftovers
 from orchestrator.remote.ssh import generate_key, public_half
 from orchestrator.state.durable_file import storage_error
-from orchestrator.state.secrets import SSH_KEY, SecretStore
+from orchestrator.state.secrets import SSH_KEY, SecretKind, SecretStore
 
 _GUARD = Lock()
 
@@ -32,7 +32,7 @@ def private_key(secrets: SecretStore, deployment_folder: Path) -> str:
         found = secrets.get(SSH_KEY)
         if found is None:
             found = _older(deployment_folder) or generate_key()[0]
-            secrets.put(SSH_KEY, found)
+            secrets.put(SSH_KEY, found, SecretKind.GENERATED)
         _remove_older(deployment_folder)
         return found
 

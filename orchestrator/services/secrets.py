@@ -16,6 +16,7 @@ from orchestrator.state.secret_references import SecretResolver, text_of
 from orchestrator.state.secret_store import SealedSecretStore
 from orchestrator.state.secrets import (
     FIRST_VERSION,
+    KUBECONFIG,
     PREFIX,
     SSH_KEY,
     Secret,
@@ -58,7 +59,7 @@ class Rotated:
 
 def list_secrets(store: SealedSecretStore, state: State | None) -> tuple[SecretUse, ...]:
     """Every secret by name, with its users."""
-    return tuple(SecretUse(secret, _users(secret.name, state)) for secret in store.entries())
+    return tuple(_use(secret, state) for secret in store.entries())
 
 
 def read_secret(store: SealedSecretStore, name: str) -> str:
@@ -116,7 +117,7 @@ def set_secret(store: SealedSecretStore, state: State | None, name: str, source:
             "command line, where every user of this machine can read it.",
             resolution=f"Pipe the value in: `… | deploy secrets set {name} --from -`.",
         )
-    return SecretUse(store.assign(name, value), _users(name, state))
+    return _use(store.assign(name, value), state)
 
 
 def rotate_secrets(store: SealedSecretStore, state: State | None, name: str | None) -> Rotated:
@@ -134,9 +135,9 @@ def rotate_secrets(store: SealedSecretStore, state: State | None, name: str | No
         obstacle = _obstacle(_named(store, name), state)
         if obstacle:
             raise _refused(name, obstacle)
-        return Rotated((SecretUse(store.rotate(name), _users(name, state)),))
+        return Rotated((_use(store.rotate(name), state),))
     left = {secret.name: _obstacle(secret, state) for secret in store.entries()}
-    rotated = tuple(SecretUse(store.rotate(n), _users(n, state)) for n, obstacle in left.items() if not obstacle)
+    rotated = tuple(_use(store.rotate(n), state) for n, obstacle in left.items() if not obstacle)
     return Rotated(rotated, {n: obstacle for n, obstacle in left.items() if obstacle})
 
 
@@ -160,11 +161,16 @@ def _held(record: InstanceRecord) -> dict[str, int]:
     return {**dict.fromkeys(referenced_secrets(record.inputs), FIRST_VERSION), **versions}
 
 
-def _users(name: str, state: State | None) -> dict[str, int]:
-    if state is None:
-        return {}
+def _use(secret: Secret, state: State | None) -> SecretUse:
+    return SecretUse(secret, _users(secret, state) if state else {})
+
+
+def _users(secret: Secret, state: State) -> dict[str, int]:
+    name = secret.name
     if name == SSH_KEY:
-        return {a: FIRST_VERSION for a, r in state.instances.items() if "host_key" in r.attributes}
+        return {a: secret.version for a, r in state.instances.items() if "host_key" in r.attributes}
+    if name.startswith(KUBECONFIG):
+        return {a: secret.version for a in state.instances if KUBECONFIG + a == name}
     return {a: held[name] for a, r in state.instances.items() if name in (held := _held(r))}
 
 
@@ -186,6 +192,8 @@ def _obstacle(secret: Secret, state: State | None) -> str:
             "it logs in to the machines, which know no other key. Machines that are made anew could get another, but "
             "not while the ones that are there need this one"
         )
+    if secret.kind is SecretKind.FETCHED:
+        return "the cluster gives it out, and every apply that works on the cluster fetches it anew"
     if secret.kind is SecretKind.REFERENCE:
         return "it is kept outside. Change it there, then say so with `deploy secrets set`"
     if secret.kind is SecretKind.SET:

@@ -82,28 +82,25 @@ class SealedSecretStore:
             self._change(lambda kept: kept if name in kept else {**kept, name: self._generated(name)})
             return self._now()[name].at(version)
 
-    def put(self, name: str, value: str) -> None:
+    def put(self, name: str, value: str, kind: SecretKind = SecretKind.SET) -> None:
         """Store a value made elsewhere, e.g. a private key; another value gets the next version."""
-        self.assign(name, value, again=False)
-
-    def assign(self, name: str, value: str, *, again: bool = True) -> Secret:
-        """Store what a person gives: a value, or a reference (``env:NAME``, ``file:PATH``) that is looked up later.
-
-        Args:
-            name: The secret.
-            value: The value or the reference.
-            again: Whether the same value counts as a new version, too.
-        """
-        kind = SecretKind.REFERENCE if is_outside_reference(value) else SecretKind.SET
 
         def change(kept: _Kept) -> _Kept:
             old = kept.get(name)
-            if old is not None and old.value == value and not again:
-                return kept
-            return {**kept, name: self._next(name, kind, value, old)}
+            is_known = old is not None and (old.value, old.kind) == (value, kind)
+            return kept if is_known else {**kept, name: self._next(name, kind, value, old)}
 
         with self._guard:
             self._change(change)
+
+    def assign(self, name: str, value: str) -> Secret:
+        """Store what a person gives: a value, or a reference (``env:NAME``, ``file:PATH``) that is looked up later.
+
+        It gets the next version even if it is the same text: behind a reference there may be another value.
+        """
+        kind = SecretKind.REFERENCE if is_outside_reference(value) else SecretKind.SET
+        with self._guard:
+            self._change(lambda kept: {**kept, name: self._next(name, kind, value, kept.get(name))})
             return self._now()[name]
 
     def rotate(self, name: str) -> Secret:
@@ -201,9 +198,7 @@ class SealedSecretStore:
 
     def _learn(self, kept: _Kept) -> None:
         for secret in kept.values():
-            for value in secret.values.values():
-                if not is_outside_reference(value):
-                    self._seen[value] = None
+            self._seen.update(dict.fromkeys(secret.parts))
 
     def _change(self, change: Callable[[_Kept], _Kept]) -> None:
         """Replace the document by what ``change`` makes of it; begun again if another process was faster."""
