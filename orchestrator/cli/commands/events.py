@@ -45,5 +45,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
             console.result(text)
     ended = read_run(folder)
     if not teller.told_the_end and ended.outcome != RUNNING:
-        console.result(f"The run was cut off: its process ended without a word. Its log: {folder / 'debug.log'}")
+        console.result(
+            f"The run was cut off: its process ended without a word. Its log: {folder / 'debug.log'}\n"
+            f"→ Go on with: {ended.command}"
+        )
     return 0

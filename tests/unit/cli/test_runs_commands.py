@@ -155,7 +155,9 @@ def test_a_run_that_was_cut_off_says_so(capsys: pytest.CaptureFixture[str], tmp_
     assert main(["runs"]) == 0
     assert "cut off  1 done" in capsys.readouterr().out
     assert main(["events"]) == 0
-    assert "The run was cut off" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "The run was cut off" in shown
+    assert shown.endswith("→ Go on with: deploy apply demo.yaml\n")
 
 
 def test_where_nothing_is_to_be_done_json_has_a_first_and_a_last_event_too(capsys: pytest.CaptureFixture[str]) -> None:
