@@ -63,7 +63,8 @@ class AnsibleExecutor:
         outcome = run_play(request, job)
         away = () if outcome.status == "successful" else _bearable(request, job, machines, outcome)
         if outcome.status != "successful" and not away:
-            raise _explain(request, outcome, job["timeout"])
+            error = _explain(request, outcome, job["timeout"])
+            raise error.passing() if outcome.away or outcome.is_away(_name(machines[0])) else error
         keep_kubeconfig(request, outcome.attributes)
         if missing or away:
             request.progress(f"went on without {', '.join((*missing, *away))}, which cannot be reached")
@@ -213,11 +214,10 @@ def _explain(request: OperationRequest, outcome: PlayOutcome, seconds: int) -> O
         parts += outcome.lines[-10:] or [f"{playbook} ended without a word."]
     label = re.sub(r"[^A-Za-z0-9]+", "-", address).strip("-")
     log_file = request.folders.run / f"ansible-{label}-{request.operation}.log"
-    error = OperationError(
+    return OperationError(
         "A play failed.",
         detail=f"{address}: {request.operation} ({playbook}): " + "\n".join(parts),
         resolution="Mend the cause and apply again: what is in place already stays. Ansible's whole output is in "
         f"{log_file}.",
         log_file=log_file,
     )
-    return error.passing() if outcome.away else error

@@ -102,6 +102,10 @@ class PlayOutcome:
             return ()
         return tuple(self.failures) if all(_is_away(event) for event in self.failures.values()) else ()
 
+    def is_away(self, host: str) -> bool:
+        """Whether a host could not be reached, whatever went wrong on others, perhaps because of that."""
+        return not self.overdue and host in self.failures and _is_away(self.failures[host])
+
 
 def _is_away(event: dict[str, Any]) -> bool:
     said = str(event["message"]).lower()

@@ -263,7 +263,7 @@ def test_a_play_that_hangs_is_ended_and_says_where(bench: Bench) -> None:
     bench.shell(1, "sudo rm -f /usr/local/bin/k3s")
     try:
         with pytest.raises(
-            OperationError, match=r"nothing was heard of it for 20 s, at the task 'Copy the binary' on pi-1"
+            OperationError, match=r"nothing was heard of it for 20 s, at the task 'Read the board' on pi-1"
         ) as caught:
             bench.site(play_silence=20)
         assert not caught.value.transient

@@ -83,6 +83,14 @@ def test_what_fails_or_refuses_is_not_away(event: dict[str, Any]) -> None:
     assert outcome(unreachable("pi-1"), event).away == ()
 
 
+def test_a_server_that_is_away_may_make_its_agents_fail() -> None:
+    made = outcome(unreachable("pi-0"), {"kind": "failed", "host": "pi-1", "task": "Join", "message": "no server"})
+    assert made.away == ()
+    assert made.is_away("pi-0")
+    assert not made.is_away("pi-1")
+    assert not made.is_away("pi-2")
+
+
 def test_a_play_that_was_ended_has_left_nothing_out_knowingly() -> None:
     assert outcome(unreachable("pi-1"), status="timeout").away == ()
     assert outcome(unreachable("pi-1"), status="canceled").away == ()
