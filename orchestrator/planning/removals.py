@@ -14,6 +14,8 @@ from orchestrator.planning.successors import successors_of
 from orchestrator.state.former import former_address, former_generation, is_former, present_address
 from orchestrator.state.model import InstanceRecord
 
+_STOP = "stop"
+
 
 @dataclass(frozen=True, slots=True)
 class Going:
@@ -51,7 +53,7 @@ def plan_removals(going: Going) -> dict[str, Change]:
         instance = instance_of_record(record)
         name = _name_on_host(address, record.type, instance)
         twin = twins.get(name) if name else None
-        action, reasons = _how(record, twin, address in disposed, going)
+        action, reasons = _how(instance, record, twin, address in disposed, going)
         before = (*needed_by[address], *rewired[address], *((twin,) if twin else ()))
         after = successors.get(address, ())
         if before:
@@ -66,7 +68,9 @@ def _name_on_host(address: str, kind: str, instance: DesiredInstance) -> tuple[o
     return (kind, hosts, str(instance.properties.get("service") or present_address(address))) if hosts else None
 
 
-def _how(record: InstanceRecord, twin: str | None, is_disposed: bool, going: Going) -> tuple[Action, tuple[str, ...]]:
+def _how(
+    instance: DesiredInstance, record: InstanceRecord, twin: str | None, is_disposed: bool, going: Going
+) -> tuple[Action, tuple[str, ...]]:
     present = present_address(record.address)
     if twin is not None:
         return Action.FORGET, (f"{twin} takes its place on the same host",)
@@ -79,7 +83,10 @@ def _how(record: InstanceRecord, twin: str | None, is_disposed: bool, going: Goi
         return Action.FORGET, (f"goes with {present}",)
     else:
         reason = going.reason
-    return (Action.FORGET, (reason, "goes with its machines")) if is_disposed else (Action.DELETE, (reason,))
+    if is_disposed and not (_STOP in instance.operations and going.changes):
+        return Action.FORGET, (reason, "goes with its machines")
+    # What has to come to a stop may have something to finish, or to hand over to what stays.
+    return Action.DELETE, (reason,)
 
 
 def _needed_by(gone: Mapping[str, InstanceRecord]) -> dict[str, list[str]]:

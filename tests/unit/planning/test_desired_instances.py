@@ -57,7 +57,7 @@ def test_operations_carry_resolved_inputs_in_the_order_of_a_life() -> None:
     assert configure.inputs["k3s_binary_file"] == "resource:standins/k3s_standin.py"
     assert configure.inputs["k3s_node_labels"] == {"continuum/layer": "1", "continuum/resource": "rasppi"}
     service = instances["service-blurry-faces"]
-    assert list(service.operations) == ["create", "configure", "delete"]
+    assert list(service.operations) == ["create", "configure", "stop", "delete"]
     assert service.operations["create"].inputs == {
         "image_name": "blurry-faces",
         "image_archive_file": {"get_attribute": ["image-blurry-faces", "archive"]},
