@@ -18,9 +18,6 @@ from orchestrator.executors.play_inputs import find_machines
 from orchestrator.planning.observation import Observation, Presence
 from orchestrator.providers.base import DeploymentTag, Machine, MachineRequest, MachineState, Resource
 from orchestrator.state.former import present_address
-from orchestrator.state.journal import JournalEntry
-from orchestrator.state.local_store import LocalStateStore
-from orchestrator.state.model import State
 
 MODULE = "tests.unit.recovery.pretend"
 ARTIFACTS = ("Machine", "AnsiblePlaybook", "ImageBuild", "OscarService")
@@ -107,11 +104,16 @@ class PretendExecutor:
         with world.guard:
             if request.operation == "delete":
                 world.remove(pending.token)
-            else:
+            elif request.operation != "stop":
                 kind = request.implementation.artifact_type.rpartition(".")[2]
                 address = present_address(request.record.address)
                 on = frozenset() if kind in ("Machine", "ImageBuild") else frozenset(_machines(request))
                 assert on <= world.things.keys(), f"{request.record.address} is made on machines that are not there"
+                if kind == "ImageBuild":
+                    # An image is what it was made from: another one takes its place by name, not beside it.
+                    earlier = [t for t, thing in world.things.items() if thing.address == address]
+                    for token in earlier:
+                        world.remove(token)
                 world.things.setdefault(pending.token, Thing(address, kind, request.tag.lineage, on))
         world.pass_boundary(f"{name} done")
         return OperationResult(attributes_of(request))
@@ -174,22 +176,6 @@ class PretendProvider:
             *(Resource("machine", m.id, m.id[:8], m.address) for m in self.find(deployment)),
             *World.current.leftovers,
         ]
-
-
-class DyingStore(LocalStateStore):
-    """The real store, with a moment to die before and after everything it writes."""
-
-    def append(self, entries: Sequence[JournalEntry]) -> None:
-        """See the store."""
-        World.current.pass_boundary(f"before entry {entries[0].serial}")
-        super().append(entries)
-        World.current.pass_boundary(f"after entry {entries[0].serial}")
-
-    def compact(self, state: State) -> None:
-        """See the store."""
-        World.current.pass_boundary("before the snapshot")
-        super().compact(state)
-        World.current.pass_boundary("after the snapshot")
 
 
 def _machines(request: OperationRequest) -> list[str]:
