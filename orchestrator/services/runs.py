@@ -164,12 +164,18 @@ def is_running(folder: Path) -> bool:
     return False
 
 
-def read_events(folder: Path) -> Iterator[dict[str, Any]]:
-    """The events of a run as JSON values; none if there is no record, and without a line that was cut off."""
+def read_events(folder: Path, kind: str = "") -> Iterator[dict[str, Any]]:
+    """The events of a run as JSON values; none if there is no record, and without a line that was cut off.
+
+    Args:
+        folder: The run's folder.
+        kind: Only events of this kind; the others are not even parsed.
+    """
+    mark = kind.encode("ascii")
     try:
         with (folder / EVENTS_FILE).open("rb") as file:
             for line in file:
-                if (value := _parse(line)) is not None:
+                if mark in line and (value := _parse(line)) is not None and kind in ("", value["event"]):
                     yield value
     except OSError:
         return
@@ -248,9 +254,9 @@ def read_durations(deployment: Path) -> Durations:
     by_address: dict[tuple[str, str], list[float]] = defaultdict(list)
     by_type: dict[tuple[str, str], list[float]] = defaultdict(list)
     for folder in _run_folders(deployment)[-_RUNS_FOR_ESTIMATES:]:
-        for event in read_events(folder):
+        for event in read_events(folder, "change-finished"):
             seconds = event.get("seconds")
-            if event["event"] == "change-finished" and isinstance(seconds, int | float):
+            if isinstance(seconds, int | float):
                 by_address[str(event.get("address")), str(event.get("action"))].append(seconds)
                 by_type[str(event.get("type")), str(event.get("action"))].append(seconds)
     return Durations({k: median(v) for k, v in by_address.items()}, {k: median(v) for k, v in by_type.items()})
