@@ -189,12 +189,12 @@ class Bed:
 
     def apply(self, *addresses: str, needs: Sequence[tuple[str, str]] = ()) -> Outcome:
         operations = {"create": Operation("create", "fake", "make")}
-        wanted = {
-            a: DesiredInstance(
-                a, a, "T", operations=operations, requirements={"host": tuple(n for o, n in needs if o == a)}
+        wanted = {}
+        for address in addresses:
+            hosts = {"host": tuple(n for o, n in needs if o == address)}
+            wanted[address] = DesiredInstance(
+                address, address, "T", provider="fake", operations=operations, requirements=hosts
             )
-            for a in addresses
-        }
         session = DeploymentSession(LocalStateStore(self.folder / "state"), "demo", make_lineage=lambda: "lineage")
         context = RunContext(
             tag=DeploymentTag("demo", "lineage"),
