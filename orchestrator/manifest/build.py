@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from orchestrator.manifest.ends import first_services, last_services
 from orchestrator.manifest.model import (
     SCHEMA_VERSION,
     Manifest,
@@ -13,6 +14,7 @@ from orchestrator.manifest.model import (
     ManifestNode,
     ManifestStorePath,
 )
+from orchestrator.planning.at_work import services_at_work
 from orchestrator.planning.substitution import Substitution
 from orchestrator.state.former import is_former
 from orchestrator.state.model import InstanceRecord, State
@@ -29,7 +31,8 @@ def build_manifest(state: State, substitutions: Iterable[Substitution], folder: 
     """
     records = {address: record for address, record in state.instances.items() if not is_former(address)}
     clusters = sorted((r for r in records.values() if "kubeconfig" in r.attributes), key=lambda r: r.address)
-    services = [r for r in records.values() if "inputs" in r.attributes and "image_digest" in r.attributes]
+    at_work = services_at_work(state.instances)
+    services = [r for r in at_work.values() if "image_digest" in r.attributes]
     return Manifest(
         schema_version=SCHEMA_VERSION,
         deployment=state.deployment,
@@ -38,7 +41,13 @@ def build_manifest(state: State, substitutions: Iterable[Substitution], folder: 
         clusters=tuple(_cluster(record, state, services, folder) for record in clusters),
         components=tuple(sorted((_component(r, state) for r in services), key=lambda c: (c.layer, c.name))),
         substitutions=tuple(substitutions),
+        inputs=_each(path for r in first_services(at_work, state) for path in _store_paths(r.attributes.get("inputs"))),
+        outputs=_each(path for r in last_services(at_work) for path in _store_paths(r.attributes.get("outputs"))),
     )
+
+
+def _each(paths: Iterable[ManifestStorePath]) -> tuple[ManifestStorePath, ...]:
+    return tuple(dict.fromkeys(paths))
 
 
 def _targets(record: InstanceRecord, requirement: str) -> tuple[str, ...]:

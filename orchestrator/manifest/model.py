@@ -59,7 +59,10 @@ class ManifestComponent:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All endpoints of a deployment. Holds no secret value."""
+    """All endpoints of a deployment. Holds no secret value.
+
+    ``inputs`` is where files go in now and ``outputs`` where they come out, also while an apply moves things about.
+    """
 
     schema_version: int
     deployment: str
@@ -68,3 +71,5 @@ class Manifest:
     clusters: tuple[ManifestCluster, ...]
     components: tuple[ManifestComponent, ...]
     substitutions: tuple[Substitution, ...]
+    inputs: tuple[ManifestStorePath, ...] = ()
+    outputs: tuple[ManifestStorePath, ...] = ()

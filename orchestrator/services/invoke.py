@@ -14,7 +14,7 @@ from orchestrator.clients.object_store import ObjectStore, open_store
 from orchestrator.clients.oscar import OscarRefusedError, OscarUnreachableError
 from orchestrator.errors import OperationError, UsageError
 from orchestrator.executors.oscar_host import OscarHost
-from orchestrator.state.former import is_former
+from orchestrator.planning.at_work import sends_to, services_at_work
 from orchestrator.state.model import InstanceRecord, State
 from orchestrator.state.secrets import SecretStore
 
@@ -237,9 +237,8 @@ def _record_of(state: State, component: str) -> InstanceRecord:
 
 
 def _services(state: State) -> list[InstanceRecord]:
-    """Services at work; a former one only finishes what it began."""
-    found = (r for address, r in state.instances.items() if not is_former(address))
-    return [r for r in found if "properties.service" in r.inputs and "inputs" in r.attributes]
+    """Services at work: a new one from the moment it answers, until then what it takes the place of."""
+    return [r for r in services_at_work(state.instances).values() if "properties.service" in r.inputs]
 
 
 def _downstream(start: InstanceRecord, state: State) -> list[InstanceRecord]:
@@ -247,10 +246,9 @@ def _downstream(start: InstanceRecord, state: State) -> list[InstanceRecord]:
     found = {start.address: start}
     waiting = [start]
     while waiting:
-        for address in _targets(waiting.pop(0), "connects_to"):
-            record = state.instances.get(address)
-            if record is not None and address not in found:
-                found[address] = record
+        for record in sends_to(waiting.pop(0), state.instances):
+            if record.address not in found and "inputs" in record.attributes:
+                found[record.address] = record
                 waiting.append(record)
     return list(found.values())
 
