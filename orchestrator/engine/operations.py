@@ -13,9 +13,9 @@ from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance, Operation
 from orchestrator.planning.observation import Presence
 from orchestrator.planning.plan import Change
-from orchestrator.planning.records import instance_of_record
+from orchestrator.planning.records import instance_of_record, machines_under
 from orchestrator.providers.base import DeploymentTag
-from orchestrator.state.former import former_generation
+from orchestrator.state.former import former_generation, present_address
 from orchestrator.state.model import InstanceRecord, Lifecycle, Pending
 from orchestrator.state.secrets import SecretStore
 from orchestrator.state.session import StateWriter
@@ -74,12 +74,14 @@ def perform(change: Change, context: RunContext, writer: StateWriter, progress: 
         DeployError: What the executor raised; the record then says ``error`` and keeps what was found out.
     """
     if change.action is Action.FORGET:
-        writer.remove(change.address)
+        _forget(change, context, writer)
     elif change.action is Action.REFRESH:
         _take_over(change, writer)
     elif change.action is Action.DELETE:
         _remove(change, context, writer, progress)
         writer.remove(change.address)
+        if change.instance.provider:
+            _sweep(writer)
     elif change.action is Action.REPLACE:
         _remove(change, context, writer, progress)
         _make(change, context, writer, progress)
@@ -87,6 +89,31 @@ def perform(change: Change, context: RunContext, writer: StateWriter, progress: 
         if change.action is Action.MOVE:
             _set_aside(change, writer)
         _make(change, context, writer, progress)
+
+
+def _forget(change: Change, context: RunContext, writer: StateWriter) -> None:
+    """Let go of something that goes with its machines: noted now, gone from the state once they are gone.
+
+    Until then it is there, and a later run that keeps a machine has to find it.
+    """
+    known = writer.state.instances
+    record = known.get(change.address)
+    if record is None:
+        return
+    if machines_under(record, known) - context.desired.keys():
+        token = creation_token(context.tag.lineage, change.address, record.generation)
+        pending = Pending(Action.FORGET.value, token, context.run)
+        writer.record(replace(record, lifecycle=Lifecycle.DELETING, pending=pending))
+    else:
+        writer.remove(change.address)
+
+
+def _sweep(writer: StateWriter) -> None:
+    """Drop from the state what went with the last of its machines."""
+    known = writer.state.instances
+    let_go = [r for r in known.values() if r.pending is not None and r.pending.action == Action.FORGET.value]
+    for address in [r.address for r in let_go if not machines_under(r, known)]:
+        writer.remove(address)
 
 
 def _set_aside(change: Change, writer: StateWriter) -> None:
@@ -133,14 +160,15 @@ def _make(change: Change, context: RunContext, writer: StateWriter, progress: Ca
         lifecycle=old.lifecycle if old and keeps else Lifecycle.INITIAL,
         inputs=instance.inputs,
         attributes=old.attributes if old and keeps else {},
-        dependencies=dependencies,
+        # What it was wired to may not go before it is known to be rewired.
+        dependencies=tuple(dict.fromkeys((*dependencies, *(old.dependencies if old and keeps else ())))),
         pending=Pending(
             change.action.value, creation_token(context.tag.lineage, change.address, generation), context.run
         ),
         wired={d: known[d].generation for d in dependencies if d in known},
     )
     record = _run_operations(change, record, MAKING, context, writer, progress)
-    writer.record(replace(record, lifecycle=Lifecycle.STARTED, pending=None))
+    writer.record(replace(record, lifecycle=Lifecycle.STARTED, dependencies=dependencies, pending=None))
 
 
 def _generation(change: Change, old: InstanceRecord | None) -> int:
@@ -150,15 +178,25 @@ def _generation(change: Change, old: InstanceRecord | None) -> int:
     if change.action is Action.MOVE:
         return former_generation(change.former) + 1
     cut_off = old.pending is not None and old.pending.action in ("create", "move", "replace")
-    renewed = change.action is Action.REPLACE or (change.action is Action.CREATE and not cut_off)
+    renewed = (
+        change.action is Action.REPLACE
+        or (change.action is Action.CREATE and not cut_off)
+        or (change.action is Action.UPDATE and old.pending is None and _is_only_created(change.instance))
+    )
     return old.generation + 1 if renewed else old.generation
+
+
+def _is_only_created(instance: DesiredInstance) -> bool:
+    """Whether an update makes another object beside the old one, as with an image: nothing configures it in place."""
+    return not instance.provider and {"configure", "start"}.isdisjoint(instance.operations)
 
 
 def _remove(change: Change, context: RunContext, writer: StateWriter, progress: Callable[[str], None]) -> None:
     record = writer.state.instances.get(change.address)
     if record is None:
         return
-    token = creation_token(context.tag.lineage, change.address, record.generation)
+    # The token with which it was made, also where it has moved away since.
+    token = creation_token(context.tag.lineage, present_address(change.address), record.generation)
     pending = Pending(Action.DELETE.value, token, context.run)
     # What is removed is what was made, where it was made: the change may want it elsewhere.
     removing = replace(change, action=Action.DELETE, instance=instance_of_record(record))

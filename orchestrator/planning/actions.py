@@ -18,7 +18,8 @@ class Action(StrEnum):
     REPLACE = "replace"
     DELETE = "delete"
     FORGET = "forget"
-    """Delete from the state only: it goes with the machine it is hosted on, which is deleted by the same plan."""
+    """Delete from the state only: it goes with the machine it is hosted on, which is deleted by the same plan, or
+    something else has taken its place there."""
 
     REFRESH = "refresh"
     """Take over into the state what was found; nothing outside changes."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from orchestrator.planning.actions import RENEWALS, Action
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.differences import differences, differing_keys
-from orchestrator.planning.downtime import DowntimeKind, downtime_of
+from orchestrator.planning.downtime import downtime_of
 from orchestrator.planning.observation import Observation, Presence
 from orchestrator.planning.plan import Change
 from orchestrator.planning.records import CONNECTS_TO, HOST, MACHINE, is_rehosted, targets_of
@@ -43,7 +43,7 @@ class Known:
 class _Decision:
     action: Action
     reasons: tuple[str, ...]
-    rewired_only: bool = False
+    only_gains: bool = False
     title: str = ""
 
 
@@ -65,8 +65,7 @@ def decide(instance: DesiredInstance, dependencies: tuple[str, ...], known: Know
         decision.action,
         instance,
         was_there=was_there,
-        rewired_only=decision.rewired_only,
-        losing_host=_loses_host(instance, known.changes),
+        only_gains=decision.only_gains,
     )
     moved_from = record.generation if record is not None and decision.action is Action.MOVE else 0
     return Change(
@@ -98,6 +97,9 @@ def _decide(
     if rehosted and not (record.provider or instance.provider or instance.address in known.hosting):
         title = _title(instance, record)
         return _Decision(Action.MOVE, (title, *differences(record.inputs, inputs, _PLACE)), title=title)
+    lost_with = _lost_with(instance, known.changes)
+    if lost_with:
+        return _Decision(Action.CREATE, (f"lost with {', '.join(lost_with)}", *differences(record.inputs, inputs)))
     if record.pending is not None and record.pending.action == Action.DELETE.value:
         return _Decision(Action.REPLACE, ("an earlier run was cut off while removing it",))
     if record.type != instance.type or record.provider != instance.provider:
@@ -110,8 +112,14 @@ def _decide(
         return _Decision(Action.NO_OP, ("as wanted",))
     if differing and (rehosted or (instance.provider and "configure" not in instance.operations)):
         return _Decision(Action.REPLACE, reasons)
-    keys = differing_keys(record.inputs, inputs)
-    return _Decision(Action.UPDATE, reasons, not (condition or others) and keys <= {f"requirements.{CONNECTS_TO}"})
+    only_gains = not (condition or others) and _only_gains(instance, record, differing_keys(record.inputs, inputs))
+    return _Decision(Action.UPDATE, reasons, only_gains)
+
+
+def _only_gains(instance: DesiredInstance, record: InstanceRecord, keys: frozenset[str]) -> bool:
+    """Whether nothing changes but where its results go, and which machines it has more."""
+    gained = frozenset(instance.requirements.get(MACHINE, ())).issuperset(targets_of(record, MACHINE))
+    return gained and keys <= {f"requirements.{CONNECTS_TO}", f"requirements.{MACHINE}"}
 
 
 def _condition(record: InstanceRecord, seen: Observation | None) -> tuple[str, ...]:
@@ -127,20 +135,22 @@ def _condition(record: InstanceRecord, seen: Observation | None) -> tuple[str, .
 def _because_of_dependencies(
     instance: DesiredInstance, dependencies: tuple[str, ...], record: InstanceRecord, known: Known
 ) -> tuple[list[str], list[str]]:
-    """Reasons that lie in what it depends on: where its results go, and all others."""
+    """Reasons that lie in what it depends on: where its results go and what is added, and all others."""
     wiring: list[str] = []
     others: list[str] = []
     before = frozenset(record.dependencies)
     connected = frozenset(instance.requirements.get(CONNECTS_TO, ()))
+    added = frozenset(instance.requirements.get(MACHINE, ())) - before
     parts = {t for n, targets in instance.requirements.items() if n not in _ABOUT_PLACE for t in targets}
     for dependency in dependencies:
         change = known.changes.get(dependency)
         if change is None:
             continue
-        reasons = wiring if dependency in connected else others
+        reasons = wiring if dependency in connected or dependency in added else others
         if change.action is Action.MOVE:
             hosts = ", ".join(change.instance.requirements.get(HOST, ()))
-            reasons.append(f"results go to {hosts}: {dependency} moves" if reasons is wiring else f"{dependency} moves")
+            goes = f"results go to {hosts}: " if dependency in connected else ""
+            reasons.append(f"{goes}{dependency} moves")
         elif change.action in RENEWALS:
             reasons.append(f"{dependency} is {'made anew' if dependency in before else 'new'}")
         elif _is_wired_to_an_earlier(dependency, record, known.records):
@@ -159,9 +169,11 @@ def _is_wired_to_an_earlier(dependency: str, record: InstanceRecord, records: Ma
     return generation is not None and present is not None and generation != present.generation
 
 
-def _loses_host(instance: DesiredInstance, changes: Mapping[str, Change]) -> bool:
-    hosts = [t for name in (HOST, MACHINE) for t in instance.requirements.get(name, ()) if t in changes]
-    return bool(hosts) and all(changes[h].downtime.kind is DowntimeKind.UNTIL_REMADE for h in hosts)
+def _lost_with(instance: DesiredInstance, changes: Mapping[str, Change]) -> tuple[str, ...]:
+    """All that it is hosted on, if none of that stays: what is made anew has nothing on it."""
+    hosts = tuple(t for name in (HOST, MACHINE) for t in instance.requirements.get(name, ()))
+    is_lost = all(h in changes and changes[h].action in (Action.CREATE, Action.REPLACE) for h in hosts)
+    return hosts if is_lost else ()
 
 
 def _title(instance: DesiredInstance, record: InstanceRecord) -> str:

@@ -37,26 +37,21 @@ class Downtime:
 NO_DOWNTIME = Downtime(DowntimeKind.NONE, "none")
 
 
-def downtime_of(
-    action: Action, instance: DesiredInstance, *, was_there: bool, rewired_only: bool, losing_host: bool
-) -> Downtime:
+def downtime_of(action: Action, instance: DesiredInstance, *, was_there: bool, only_gains: bool) -> Downtime:
     """The rule, see ``docs/adr/0014-moves.md``.
 
     Args:
         action: What is done.
         instance: To what.
         was_there: Whether it is recorded, so that something may rely on it.
-        rewired_only: Whether nothing changes but where its results go.
-        losing_host: Whether all that it is hosted on is gone until it is made anew.
+        only_gains: Whether nothing changes but where its results go, and which machines it has more.
     """
     name = instance.address
     if action is Action.REPLACE or (action is Action.CREATE and was_there):
         return Downtime(DowntimeKind.UNTIL_REMADE, f"{name}, and what runs on it, until it is made anew")
     if action is not Action.UPDATE:
         return NO_DOWNTIME
-    if losing_host:
-        return Downtime(DowntimeKind.UNTIL_REMADE, f"{name}, until what it runs on is made anew")
-    if rewired_only or not _is_running(instance):
+    if only_gains or not _is_running(instance):
         return NO_DOWNTIME
     return Downtime(DowntimeKind.RESTART, f"restart of {name}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from orchestrator.planning.desired import DesiredInstance, Operation, secret_versions_of
 from orchestrator.state.model import InstanceRecord
 
@@ -16,6 +18,32 @@ def targets_of(record: InstanceRecord, requirement: str) -> tuple[str, ...]:
     """Addresses that a requirement pointed to when the record was made."""
     targets = record.inputs.get(f"requirements.{requirement}")
     return tuple(str(t) for t in targets) if isinstance(targets, list) else ()
+
+
+def generation_of(record: InstanceRecord, dependency: str) -> int | None:
+    """Generation of the object that a record relies on by an address; ``None`` if it may be any.
+
+    While an action is pending it is not known whether what is recorded has been told of a newer one yet.
+    """
+    return record.wired.get(dependency) if record.pending is None else None
+
+
+def machines_under(record: InstanceRecord, records: Mapping[str, InstanceRecord]) -> frozenset[str]:
+    """Recorded machines that something is hosted on, directly or not."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    waiting = [record]
+    while waiting:
+        present = waiting.pop()
+        for address in (*targets_of(present, MACHINE), *targets_of(present, HOST)):
+            below = records.get(address)
+            if below is None or address in seen:
+                continue
+            seen.add(address)
+            waiting.append(below)
+            if below.provider:
+                found.add(address)
+    return frozenset(found)
 
 
 def is_rehosted(instance: DesiredInstance, record: InstanceRecord) -> bool:

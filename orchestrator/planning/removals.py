@@ -9,9 +9,9 @@ from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.graph import topological_order
 from orchestrator.planning.plan import Change
-from orchestrator.planning.records import HOST, MACHINE, instance_of_record, targets_of
+from orchestrator.planning.records import HOST, MACHINE, generation_of, instance_of_record, targets_of
 from orchestrator.planning.successors import successors_of
-from orchestrator.state.former import former_address, former_generation, is_former, present_address
+from orchestrator.state.former import former_generation, is_former, present_address
 from orchestrator.state.model import InstanceRecord
 
 _STOP = "stop"
@@ -107,12 +107,12 @@ def _meant(
     record: InstanceRecord, dependency: str, gone: Mapping[str, InstanceRecord], formers: Iterable[str]
 ) -> tuple[str, ...]:
     """Which objects a record relies on by an address: that of the generation it was wired to, or any that it may be."""
-    generation = record.wired.get(dependency)
-    exact = former_address(dependency, generation) if generation is not None else ""
-    if exact in gone:
-        return (exact,)
+    generation = generation_of(record, dependency)
     present = (dependency,) if dependency in gone else ()
-    return present if generation is not None else (*present, *formers)
+    possible = (*present, *formers)
+    if generation is None:
+        return possible
+    return tuple(a for a in possible if gone[a].generation == generation) or present
 
 
 def _rewired(going: Going) -> dict[str, list[str]]:
@@ -132,7 +132,7 @@ def _rewired(going: Going) -> dict[str, list[str]]:
             continue
         for dependency in record.dependencies:
             for target in generations.get(dependency, ()):
-                if record.wired.get(dependency) in (None, former_generation(target)) or target == dependency:
+                if target == dependency or generation_of(record, dependency) in (None, former_generation(target)):
                     rewired[target].append(address)
     return rewired
 

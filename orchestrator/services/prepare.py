@@ -6,17 +6,19 @@ import platform
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from dataclasses import replace as replace_fields
 from pathlib import Path
 
 from orchestrator.diagnostics import Diagnostic, has_errors
 from orchestrator.engine.refresh import refresh
-from orchestrator.errors import InvalidInputError
+from orchestrator.errors import InvalidInputError, UsageError
 from orchestrator.images.registry import image_available
 from orchestrator.planning.desired_instances import check_profile, desired_instances, images_without_source
 from orchestrator.planning.observation import Observation
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.planner import Wanted, plan_apply
+from orchestrator.planning.planner import Wanted, plan_apply, plan_refresh
 from orchestrator.planning.profile import Profile, load_profile
+from orchestrator.planning.secret_versions import with_secret_versions
 from orchestrator.services.deployment import OpenDeployment
 from orchestrator.services.load import LoadedTopology
 from orchestrator.topology.model import Topology
@@ -83,10 +85,44 @@ def _unavailable_images(topology: Topology, catalogue: TypeCatalogue) -> frozens
     return frozenset(r for r, available in zip(references, answers, strict=True) if not available)
 
 
-def prepare(target: Target, opened: OpenDeployment, wanted: Wanted, replace: Sequence[str] = ()) -> Plan:
-    """Look at what is there and plan."""
+def prepare(
+    target: Target,
+    opened: OpenDeployment,
+    wanted: Wanted,
+    replace: Sequence[str] = (),
+    targets: Sequence[str] = (),
+) -> Plan:
+    """Look at what is there and plan.
+
+    Args:
+        target: What is to be applied.
+        opened: The deployment.
+        wanted: The same under its profile.
+        replace: What to make anew although nothing asks for it.
+        targets: What to narrow the plan down to; everything if empty.
+
+    Raises:
+        NoSuchTargetError: If nothing is called like something in ``replace`` or ``targets``.
+    """
+    wanted = replace_fields(wanted, instances=with_secret_versions(wanted.instances, opened.secrets.versions()))
     observed = look(opened, wanted, target.loaded.application_root)
-    return plan_apply(opened.name, wanted, opened.state, observed, replace)
+    return plan_apply(opened.name, wanted, opened.state, observed, replace, targets)
+
+
+def prepare_refresh(target: Target, opened: OpenDeployment, wanted: Wanted) -> Plan:
+    """Look at what is there and plan to take that over into the state.
+
+    Raises:
+        UsageError: If nothing was applied yet.
+    """
+    if opened.state is None:
+        raise UsageError(
+            "There is nothing to refresh.",
+            detail=f"{opened.name} has not been applied, so that its state holds nothing that could have changed.",
+            resolution="Run `deploy apply` first.",
+        )
+    observed = look(opened, wanted, target.loaded.application_root)
+    return replace_fields(plan_refresh(opened.state, observed), substitutions=wanted.substitutions)
 
 
 def look(opened: OpenDeployment, wanted: Wanted | None, application_root: Path) -> dict[str, Observation]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.cli.commands import options
+from orchestrator.cli.commands.selection import add_selection, check_selection, plan_chosen
 from orchestrator.cli.console import Console
 from orchestrator.cli.running import approve, note_manifest, note_unchanged, progress, working
 from orchestrator.cli.views import human
@@ -17,7 +18,7 @@ from orchestrator.services.apply import apply_saved, note_complete, open_provide
 from orchestrator.services.deployment import OpenDeployment
 from orchestrator.services.manifest import parse_stored_template
 from orchestrator.services.preflight import check_plan
-from orchestrator.services.prepare import prepare, want
+from orchestrator.services.prepare import want
 from orchestrator.topology.model import Topology
 
 
@@ -27,13 +28,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_reading(parser)
     options.add_rehearsal(parser)
     options.add_approval(parser)
-    parser.add_argument("--replace", metavar="ADDRESS", action="append", default=[], help="make this instance anew")
+    add_selection(parser)
     parser.add_argument("--json", action="store_true", help="print the run as events, one JSON value a line")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Apply."""
-    if args.file.is_file() and is_saved_plan(args.file):
+    is_saved = args.file.is_file() and is_saved_plan(args.file)
+    check_selection(args, args.file if is_saved else None)
+    if is_saved:
         saved = load_saved_plan(args.file)
         topology = parse_stored_template(saved.template, str(args.file))
         with working(saved.plan.deployment, args, console) as opened:
@@ -46,7 +49,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     with working(target.deployment, args, console) as opened:
         if opened.state is not None:
             open_providers({record.provider for record in opened.state.instances.values()})
-        plan = prepare(target, opened, wanted, args.replace)
+        plan = plan_chosen(args, target, opened, wanted)
         saved = SavedPlan(plan, loaded.template_text, target.options, str(loaded.application_root))
         return show_and_apply(args, console, opened, saved, loaded.topology)
 
@@ -68,7 +71,7 @@ def show_and_apply(
     plan = saved.plan
     show = console.progress if args.json else console.result
     show(human.render_plan(plan, topology))
-    obstacles = check_plan(plan)
+    obstacles = check_plan(plan, opened.secrets)
     if obstacles:
         raise InvalidInputError(obstacles)
     if plan.is_empty and opened.state is not None:

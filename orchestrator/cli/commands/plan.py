@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 
 from orchestrator.cli.commands import options
+from orchestrator.cli.commands.selection import add_selection, check_selection, plan_chosen
 from orchestrator.cli.console import Console
 from orchestrator.cli.views import human, machine
 from orchestrator.cli.views.cost import change_of, cost_to_json, render_cost
 from orchestrator.planning.plan_file import SavedPlan, render_saved_plan
 from orchestrator.services.deployment import open_for_reading
 from orchestrator.services.preflight import check_plan
-from orchestrator.services.prepare import prepare, want
+from orchestrator.services.prepare import want
 from orchestrator.state.durable_file import replace_file
 from orchestrator.topology.cost import cost_of
 from orchestrator.topology.types import shipped_types
@@ -23,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE|TEMPLATE", type=Path, help="production file or compiled template")
     options.add_reading(parser)
     options.add_rehearsal(parser)
-    parser.add_argument("--replace", metavar="ADDRESS", action="append", default=[], help="make this instance anew")
+    add_selection(parser)
     parser.add_argument("--out", metavar="PLAN", type=Path, help="save the plan for `deploy apply PLAN`")
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
     parser.add_argument("--detailed-exitcode", action="store_true", help="exit 3 if there are changes")
@@ -31,12 +32,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Print the plan."""
+    check_selection(args)
     loaded = options.load(args, console)
     target = options.target(args, loaded)
     wanted, findings = want(target)
     opened = open_for_reading(target.deployment)
     options.introduce(opened, console)
-    plan = prepare(target, opened, wanted, args.replace)
+    plan = plan_chosen(args, target, opened, wanted)
     if args.out:
         saved = SavedPlan(plan, loaded.template_text, target.options, str(loaded.application_root))
         replace_file(args.out, render_saved_plan(saved).encode())
@@ -48,7 +50,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.result(human.render_plan(plan, loaded.topology))
         console.result("\n" + render_cost(price, change))
         console.result("\n" + human.render_substitutions(plan.substitutions))
-    obstacles = (*findings, *check_plan(plan))
+    obstacles = (*findings, *check_plan(plan, opened.secrets))
     if obstacles:
         console.progress("\n" + human.render_diagnostics(obstacles))
     return 3 if args.detailed_exitcode and not plan.is_empty else 0

@@ -96,7 +96,15 @@ def test_a_lost_cluster_takes_what_runs_on_it_along() -> None:
     seen = {"k3s": Observation(Presence.MISSING, "its server is gone")}
     plan = plan_apply("demo", WANTED, applied(WANTED), seen)
     assert actions(plan)["k3s"] is Action.CREATE
-    assert actions(plan)["service"] is Action.UPDATE
+    assert (actions(plan)["service"], plan.changes["service"].reasons) == (Action.CREATE, ("lost with k3s",))
+
+
+def test_a_cluster_is_lost_with_all_its_machines_and_so_is_what_runs_on_it() -> None:
+    seen = {f"edge[{i}]": Observation(Presence.MISSING) for i in (0, 1)}
+    plan = plan_apply("demo", WANTED, applied(WANTED), seen)
+    assert set(actions(plan).values()) == {Action.CREATE}
+    assert plan.changes["k3s"].reasons == ("lost with edge[0], edge[1]",)
+    assert plan.changes["service"].downtime.kind == "until-remade"
 
 
 def test_a_stopped_machine_is_mended_and_its_cluster_looked_after() -> None:
