@@ -31,6 +31,9 @@ DEFAULT_PARALLELISM = 32
 
 INTERRUPTED = "interrupted"
 
+MOST_NAMES = 20
+"""How many addresses an interruption names; more are counted."""
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -166,7 +169,9 @@ def failure_of(outcome: Outcome, cancelled: bool) -> DeployError | None:
             degraded=outcome.degraded,
         )
     if cancelled:
-        undone = ", ".join(outcome.skipped) or "nothing"
+        undone = ", ".join([*outcome.skipped][:MOST_NAMES]) or "nothing"
+        if len(outcome.skipped) > MOST_NAMES:
+            undone += f" and {len(outcome.skipped) - MOST_NAMES} more"
         return CancelledError(
             "Interrupted.",
             detail=f"What was running was finished and saved. Left undone: {undone}.",
