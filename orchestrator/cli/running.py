@@ -14,7 +14,7 @@ from orchestrator.cli.interrupt import interruptible
 from orchestrator.cli.views import machine
 from orchestrator.cli.views.failure import explain
 from orchestrator.cli.views.progress import ProgressLines
-from orchestrator.errors import ApplyFailedError, CancelledError
+from orchestrator.errors import ApplyFailedError, CancelledError, DeployError
 from orchestrator.services.deployment import OpenDeployment, open_for_working
 from orchestrator.services.run_events import events_of_no_run
 
@@ -85,7 +85,7 @@ def progress(
         console: Where output goes.
         opened: The deployment.
         plan: What is going to be done.
-        topology: Groups the changes by computational layer; ``None``: they are shown as one group.
+        topology: Groups the changes by computational layer; ``None``: the one that was applied last does.
         title: What is going on, e.g. ``Applying demo``.
 
     Yields:
@@ -147,9 +147,19 @@ def _picture(
     from orchestrator.cli.views.progress_board import board_of  # noqa: PLC0415 - only terminals need it
     from orchestrator.cli.views.progress_terminal import TerminalProgress  # noqa: PLC0415 - loads rich
 
-    board = board_of(plan, topology, time.monotonic())
+    board = board_of(plan, topology or _stored_topology(opened), time.monotonic())
     parallelism = int(getattr(args, "parallelism", 1))
     return TerminalProgress(board, title, _estimator(opened, plan, parallelism), masked=console.masked)
+
+
+def _stored_topology(opened: OpenDeployment) -> Topology | None:
+    """The topology that was applied last, for its layers; ``None`` if this version does not read it any longer."""
+    from orchestrator.services.manifest import parse_stored_template  # noqa: PLC0415 - only terminals need it
+
+    try:
+        return parse_stored_template(opened.state.template, opened.name) if opened.state is not None else None
+    except DeployError:
+        return None
 
 
 def _estimator(opened: OpenDeployment, plan: Plan, parallelism: int) -> Remaining:

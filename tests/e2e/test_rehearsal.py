@@ -59,7 +59,8 @@ def test_from_the_production_file_to_a_torn_down_application(cli: Cli, engine: E
     changes = {c["address"]: c["action"] for c in cli.json("plan", file, "--rehearse", "--json")["changes"]}
     assert changes[address] == "create"
     assert {a for a, action in changes.items() if action not in ("no-op",)} <= {address, "layer1-rasppi-k3s"}
-    cli.run("apply", file, "--rehearse", "--auto-approve")
+    healed = cli.run("apply", file, "--rehearse", "--auto-approve", "--json").stdout
+    check_events(healed, address)
     assert engine.addresses(NAME) == MACHINES
     assert cli.json("status", NAME, "--json")["well"] is True
     check_the_pipeline(cli)
@@ -70,6 +71,28 @@ def test_from_the_production_file_to_a_torn_down_application(cli: Cli, engine: E
     assert engine.networks(NAME) == []
     again = cli.run("destroy", NAME, "--auto-approve").stdout
     assert "nothing is left" in again
+    check_runs(cli, healed)
+
+
+def check_events(printed: str, mended: str) -> None:
+    """Nothing but events is on stdout, from the first to the last, which holds the manifest."""
+    events = [json.loads(line) for line in printed.splitlines()]
+    assert (events[0]["event"], events[-1]["event"]) == ("run-started", "run-finished")
+    assert mended in [event["address"] for event in events if event["event"] == "change-finished"]
+    assert events[-1]["outcome"] == "succeeded"
+    assert events[-1]["manifest"]["deployment"] == NAME
+
+
+def check_runs(cli: Cli, healed: str) -> None:
+    """Every run is listed, also after the deployment is gone, and can be read again as it was printed."""
+    listed = cli.json("runs", NAME, "--json")["runs"]
+    assert [(run["command"].split()[1], run["outcome"]) for run in listed] == [
+        ("apply", "succeeded"),
+        ("apply", "succeeded"),
+        ("apply", "succeeded"),
+        ("destroy", "succeeded"),
+    ]
+    assert cli.run("events", NAME, "--run", listed[2]["run"], "--json").stdout == healed
 
 
 def check_manifest(cli: Cli) -> None:
