@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from orchestrator.errors import StateError
 from orchestrator.state.model import SCHEMA_VERSION, InstanceRecord, Lifecycle, Pending, State
+from orchestrator.state.records import Records
 from orchestrator.state.upgrade import (
     ENTRY_UPGRADES,
     Document,
@@ -126,6 +127,23 @@ def replay(snapshot: State | None, entries: Iterable[JournalEntry]) -> State | N
             continue
         state = _step(state, instances, entry)
     return replace(state, instances=instances) if state else None
+
+
+def advance(state: State | None, entry: JournalEntry) -> State:
+    """The state one entry later; the same as ``replay`` of that entry alone, and as fast for many nodes as for few.
+
+    Raises:
+        ReplayError: If the entry does not follow the state.
+    """
+    problem = _misfit(state, state.serial if state else 0, None, entry)
+    if problem or isinstance(entry.record, Continues):
+        raise ReplayError(0, problem or "it is no step")
+    records = Records.of(state.instances) if state else Records({})
+    if isinstance(entry.record, InstancePut):
+        records = records.put(entry.record.instance)
+    elif isinstance(entry.record, InstanceRemoved):
+        records = records.without(entry.record.address)
+    return replace(_step(state, {}, entry), instances=records)
 
 
 def _misfit(state: State | None, reached: int, previous: int | None, entry: JournalEntry) -> str:

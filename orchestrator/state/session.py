@@ -17,9 +17,9 @@ from orchestrator.state.journal import (
     Record,
     TemplateSet,
     VersionKept,
+    advance,
     parse_entry,
     render_entry,
-    replay,
 )
 from orchestrator.state.model import InstanceRecord, State
 from orchestrator.state.store import StateStore
@@ -156,10 +156,7 @@ class DeploymentSession:
         entry = JournalEntry(state.serial + 1, state.lineage, render_time(self._clock()), record)
         self._store.append([entry])
         written = parse_entry(render_entry(entry)[:-1])
-        after = replay(state if state.serial else None, [written])
-        if after is None:
-            raise AssertionError("an entry that begins or continues a state gives one")
-        self._state = after
+        self._state = advance(state if state.serial else None, written)
 
 
 def _is_image(record: InstanceRecord) -> bool:
