@@ -59,7 +59,7 @@ def plan_apply(
     changes = _wanted_changes(wanted, records, observed, to_replace)
     gone = {a: r for a, r in records.items() if a not in wanted.instances}
     gone |= {c.former: _former(records[a], c.former) for a, c in changes.items() if c.former}
-    changes |= plan_removals(Going(gone, records, changes, "no longer wanted"))
+    changes |= plan_removals(Going(gone, records, changes, "no longer wanted", observed))
     return Plan(
         deployment=deployment,
         lineage=prior.lineage if prior else "",

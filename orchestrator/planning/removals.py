@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.graph import topological_order
+from orchestrator.planning.observation import Observation, Presence
 from orchestrator.planning.plan import Change
 from orchestrator.planning.records import HOST, MACHINE, generation_of, instance_of_record, targets_of
 from orchestrator.planning.successors import successors_of
@@ -26,12 +27,14 @@ class Going:
         records: All records of the state.
         changes: What is done to everything that is wanted, by address.
         reason: Why, for what has no better reason.
+        observed: What a refresh saw, by address.
     """
 
     gone: Mapping[str, InstanceRecord]
     records: Mapping[str, InstanceRecord]
     changes: Mapping[str, Change]
     reason: str
+    observed: Mapping[str, Observation] = field(default_factory=dict)
 
 
 def plan_removals(going: Going) -> dict[str, Change]:
@@ -53,7 +56,8 @@ def plan_removals(going: Going) -> dict[str, Change]:
         instance = instance_of_record(record)
         name = _name_on_host(address, record.type, instance)
         twin = twins.get(name) if name else None
-        action, reasons = _how(instance, record, twin, address in disposed, going)
+        goes_along = address in disposed and not _has_to_stop(instance, going)
+        action, reasons = _how(record, twin, goes_along, going)
         before = (*needed_by[address], *rewired[address], *((twin,) if twin else ()))
         after = successors.get(address, ())
         if before:
@@ -68,9 +72,17 @@ def _name_on_host(address: str, kind: str, instance: DesiredInstance) -> tuple[o
     return (kind, hosts, str(instance.properties.get("service") or present_address(address))) if hosts else None
 
 
-def _how(
-    instance: DesiredInstance, record: InstanceRecord, twin: str | None, is_disposed: bool, going: Going
-) -> tuple[Action, tuple[str, ...]]:
+def _has_to_stop(instance: DesiredInstance, going: Going) -> bool:
+    """Whether it comes to a stop although its machines go: it may have something to finish, or to hand over.
+
+    Not so where nothing stays to hand over to, and for what was found to be away.
+    """
+    seen = going.observed.get(instance.address, going.observed.get(present_address(instance.address)))
+    answers = seen is None or seen.presence is Presence.PRESENT
+    return _STOP in instance.operations and bool(going.changes) and answers
+
+
+def _how(record: InstanceRecord, twin: str | None, goes_along: bool, going: Going) -> tuple[Action, tuple[str, ...]]:
     present = present_address(record.address)
     if twin is not None:
         return Action.FORGET, (f"{twin} takes its place on the same host",)
@@ -83,10 +95,7 @@ def _how(
         return Action.FORGET, (f"goes with {present}",)
     else:
         reason = going.reason
-    if is_disposed and not (_STOP in instance.operations and going.changes):
-        return Action.FORGET, (reason, "goes with its machines")
-    # What has to come to a stop may have something to finish, or to hand over to what stays.
-    return Action.DELETE, (reason,)
+    return (Action.FORGET, (reason, "goes with its machines")) if goes_along else (Action.DELETE, (reason,))
 
 
 def _needed_by(gone: Mapping[str, InstanceRecord]) -> dict[str, list[str]]:
