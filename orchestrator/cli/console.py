@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
@@ -115,11 +116,13 @@ class Console:
         """Tell a person what is going on."""
         with self._lock:
             line = self.masked(text)
-            if self._picture is not None:
-                self._picture.say(line)
-            else:
-                sys.stderr.write(line + "\n")
-                sys.stderr.flush()
+            # Nobody to tell it to, since the terminal or the reader of the pipe is gone, is no reason to end a run.
+            with contextlib.suppress(OSError):
+                if self._picture is not None:
+                    self._picture.say(line)
+                else:
+                    sys.stderr.write(line + "\n")
+                    sys.stderr.flush()
             _LOG.info("%s", text)
 
     def note(self, text: str) -> None:
@@ -129,8 +132,9 @@ class Console:
     def progress_at_once(self, text: str) -> None:
         """Tell it without waiting for anybody else who is telling something."""
         picture = self._picture
-        if picture is None or not picture.say_at_once(text):
-            os.write(sys.stderr.fileno(), (text + "\n").encode())
+        with contextlib.suppress(OSError):
+            if picture is None or not picture.say_at_once(text):
+                os.write(sys.stderr.fileno(), (text + "\n").encode())
 
     def masked(self, text: str) -> str:
         """The text without secret values."""

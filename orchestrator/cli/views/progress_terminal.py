@@ -121,9 +121,8 @@ class TerminalProgress:
             self.draw()
 
     def _redraw(self) -> None:
-        with contextlib.suppress(OSError):  # the terminal is gone: there is nobody to draw for
-            while not self._stop.wait(_INTERVAL):
-                self.draw()
+        while not self._stop.wait(_INTERVAL):
+            self.draw()
 
     def _picture(self) -> str:
         columns, rows = self._size()
@@ -150,8 +149,10 @@ class TerminalProgress:
 
 
 def _write_to_stderr(text: str) -> None:
-    sys.stderr.write(text)
-    sys.stderr.flush()
+    # A terminal that is gone is no reason to end a run.
+    with contextlib.suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def _size_of_stderr() -> tuple[int, int]:
