@@ -23,6 +23,7 @@ COMMANDS = {
     "manifest": "print the endpoints manifest",
     "runs": "list the runs of a deployment with their outcome",
     "events": "read again what happened during a run, or follow it",
+    "state": "look at the state, mend it by hand, keep it elsewhere",
     "graph": "draw the topology",
     "secrets": "list, show, set and rotate the secrets of a deployment",
     "schema": "print the JSON Schema of an input file, for editors",

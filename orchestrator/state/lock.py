@@ -235,6 +235,12 @@ def is_gone(holder: LockHolder, ours: Path) -> bool:
     return holder.file == str(ours) or _is_free(Path(holder.file))
 
 
+def lives_here(holder: LockHolder) -> bool:
+    """Whether the process is one of this host, seen from here, and alive."""
+    here = holder.host == socket.gethostname() and holder.namespace in ("", _namespace())
+    return here and holder.started != "" and _start_of(holder.pid) == holder.started
+
+
 def _is_free(path: Path) -> bool:
     """Whether nobody holds the lock file; taken for held if it cannot be looked at."""
     try:

@@ -124,6 +124,12 @@ class SealedSecretStore:
             self._change(dict)
             return key.id
 
+    def seal_plain(self) -> None:
+        """Seal what only the unencrypted file of older versions holds, so that it can go where the document goes."""
+        with self._guard:
+            if self._now(fresh=True) and self._stored is None:
+                self._change(dict)
+
     def forget_old(self, in_use: Mapping[str, set[int]]) -> None:
         """Drop values that nothing runs with any longer: of each secret, the newest one and those in use stay."""
 

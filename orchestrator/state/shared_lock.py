@@ -76,6 +76,12 @@ class RunLock:
         """What was found and mended when it was taken, in full sentences."""
         return tuple(text for lock in self._shared for text in lock.warnings)
 
+    def read_holder(self) -> LockHolder | None:
+        """Who holds any of them now; ``None`` if nobody does."""
+        own = self._local.read_holder()
+        found = (lock.read_holder() for lock in self._shared)
+        return own or next((holder for holder in found if holder is not None), None)
+
     def acquire(self, command: str, *, run: str = "") -> Self:
         """Take all of them without waiting.
 
