@@ -23,9 +23,10 @@ from orchestrator.providers.base import DeploymentTag, MachineProvider, Resource
 from orchestrator.providers.registry import PROVIDERS, load_provider
 from orchestrator.services.deployment import OpenDeployment, open_for_reading
 from orchestrator.services.destroy import drop, providers_of
-from orchestrator.state.folders import deployment_folder, state_folder
+from orchestrator.state.backend import is_in_home, lock_of, open_backend
+from orchestrator.state.folders import state_folder
 from orchestrator.state.former import present_address
-from orchestrator.state.lock import DeploymentLock
+from orchestrator.state.local_backend import LocalBackend
 from orchestrator.state.model import InstanceRecord, State
 from orchestrator.state.salvage import begin_anew, salvage, set_aside
 
@@ -120,8 +121,12 @@ def make_readable(name: str, command: str) -> Rescue | None:
     try:
         open_for_reading(name)
     except StateError as damage:
-        folder = state_folder(name)
-        with DeploymentLock(deployment_folder(name)).acquire(command):
+        if not is_in_home():
+            raise
+        folder = _state_files(name)
+        if folder is None:
+            return Rescue(str(damage), _by_name(name), is_readable=False)
+        with lock_of(name, open_backend()).acquire(command):
             salvaged = salvage(folder)
             if not salvaged.lineage:
                 return Rescue(f"{damage.detail} Its lineage cannot be read either.", _by_name(name), is_readable=False)
@@ -141,8 +146,21 @@ def put_aside(name: str, command: str) -> Path:
         LockedError: If somebody works on it.
         StateError: If the folder cannot be written.
     """
-    with DeploymentLock(deployment_folder(name)).acquire(command):
-        return set_aside(state_folder(name))
+    folder = _state_files(name)
+    if folder is None:
+        raise StateError(
+            "The state cannot be put aside.",
+            detail=f"It is not kept in files but at {open_backend().place}.",
+            resolution="Remove it there, or put a copy in its place with `deploy state push`.",
+        )
+    with lock_of(name, open_backend()).acquire(command):
+        return set_aside(folder)
+
+
+def _state_files(name: str) -> Path | None:
+    """The folder with the state's files; ``None`` if it is kept elsewhere."""
+    backend = open_backend()
+    return state_folder(name, Path(backend.place)) if isinstance(backend, LocalBackend) else None
 
 
 def plan_by_force(state: State) -> Plan:
