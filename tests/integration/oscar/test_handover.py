@@ -1,0 +1,223 @@
+"""Services that move or go while files lie before them, on stand-ins that run as processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.clients.object_store import ObjectStore, ObjectStoreError
+from orchestrator.executors.base import OperationRequest
+from orchestrator.executors.oscar_handover import FORMER, MARK
+from orchestrator.executors.oscar_service import OscarServiceExecutor
+from orchestrator.planning.desired import DesiredInstance
+from orchestrator.planning.records import instance_of_record
+from orchestrator.state.model import InstanceRecord
+from tests.integration.oscar.test_services import World
+
+COPY = 'cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"'
+SLOW = f"sleep 2; {COPY}"
+
+pytestmark = pytest.mark.usefixtures("needs_chroot")
+
+
+class Moving(World):
+    """The chain ``first`` → ``second`` of which ``first`` moves from the edge to a third cluster."""
+
+    def __init__(self, make_standin: Callable[..., Any], make_archive: Callable[..., None], folder: Path) -> None:
+        super().__init__(make_standin, folder, {"first": COPY, "second": COPY})
+        self.told: list[str] = []
+        self.third = make_standin("third")
+        for standin in (*self.standins.values(), self.third):
+            make_archive(standin.images / "shell.tar", "example/shell:1")
+        for component in ("second", "first"):
+            self.configure(component)
+
+    @property
+    def edge(self) -> Any:
+        return self.standins["first"]
+
+    def move(self) -> None:
+        """Make the new one first, as the engine does; the old one is kept under its former address."""
+        old = self.records["first"]
+        self.records["first@1"] = replace(old, address="first@1", wired={"second": 1})
+        self.add_host("third", self.third)
+        instance = self.desired["first"]
+        requirements = {**instance.requirements, "host": ("third-oscar",)}
+        self.desired["first"] = replace(instance, requirements=requirements)
+        self.configure("first")
+
+    def wanted(self, *hosts: str, services: tuple[str, ...] = ("first", "second")) -> dict[str, DesiredInstance]:
+        """Everything that is wanted: services, and the hosts that stay."""
+        kept = {a: DesiredInstance(a, a, "continuum.nodes.Oscar") for a in hosts}
+        return {**{a: self.desired[a] for a in services}, **kept}
+
+    def stopping(self, address: str, wanted: dict[str, DesiredInstance]) -> OperationRequest:
+        record = self.records[address]
+        request = self.request("first", "stop")
+        instance = instance_of_record(record)
+        return replace(request, instance=instance, record=record, desired=wanted, progress=self.told.append)
+
+    def stop(self, address: str, wanted: dict[str, DesiredInstance], patience: float = 30) -> None:
+        OscarServiceExecutor(patience).run(self.stopping(address, wanted))
+        del self.records[address]
+
+    def results(self, count: int, seconds: float = 20) -> list[str]:
+        """Names of what came out at the end, once there are so many."""
+        deadline = time.monotonic() + seconds
+        while True:
+            with self.standins["second"].store() as store:
+                found = sorted(key.removeprefix("output/") for key in store.list("second", "output/"))
+            if len(found) >= count or time.monotonic() > deadline:
+                return found
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def moving(make_standin: Callable[..., Any], make_archive: Callable[..., None], tmp_path: Path) -> Moving:
+    return Moving(make_standin, make_archive, tmp_path)
+
+
+def put(store: ObjectStore, *names: str) -> None:
+    for name in names:
+        store.put("first", f"input/{name}", name.encode())
+
+
+def deafen(standin: Any) -> None:
+    """Let the service listen no longer, as a client sees it that comes late."""
+    client = standin.client()
+    client.replace_service({**client.read_service("first"), "input": []})
+
+
+HOSTS = ("first-oscar", "second-oscar", "third-oscar")
+
+
+def test_what_was_done_stays_and_what_came_late_is_handed_over(moving: Moving) -> None:
+    with moving.edge.store() as old:
+        put(old, "done")
+        assert moving.results(1) == ["done"]
+        time.sleep(2.1)  # beyond what clocks may differ by
+        moving.move()
+        deafen(moving.edge)
+        put(old, "late")
+        moving.stop("first@1", moving.wanted(*HOSTS))
+        assert moving.results(2) == ["done", "late"]
+        assert list(old.list(f"first{FORMER}")) == ["input/done"]
+        with pytest.raises(ObjectStoreError, match="NoSuchBucket"):
+            put(old, "too late")
+    with moving.third.store() as new:
+        assert list(new.list("first")) == ["input/late"]
+    assert moving.edge.client().read_service("first") is None
+
+
+def test_what_was_begun_is_finished_first(moving: Moving) -> None:
+    moving.desired["first"] = replace(
+        moving.desired["first"], properties={**moving.desired["first"].properties, "script": SLOW}
+    )
+    moving.configure("first")
+    with moving.edge.store() as old:
+        put(old, "begun", "waiting", "third")
+        moving.move()
+        moving.stop("first@1", moving.wanted(*HOSTS))
+    assert moving.results(3) == ["begun", "third", "waiting"]
+    with moving.third.store() as new:
+        assert not new.list("first")
+    assert any("under way in first" in line for line in moving.told)
+
+
+def test_what_failed_is_handed_over_marked(moving: Moving) -> None:
+    properties = {**moving.desired["first"].properties, "script": "exit 1"}
+    good = moving.desired["first"]
+    moving.desired["first"] = replace(good, properties=properties)
+    moving.configure("first")
+    with moving.edge.store() as old:
+        put(old, "bad")
+        moving.desired["first"] = good
+        moving.move()
+        moving.stop("first@1", moving.wanted(*HOSTS))
+    assert moving.results(1) == [f"{MARK}bad"]
+    assert any(MARK in line for line in moving.told)
+
+
+def test_what_does_not_end_in_time_is_handed_over_marked(moving: Moving) -> None:
+    good = moving.desired["first"]
+    moving.desired["first"] = replace(good, properties={**good.properties, "script": "sleep 60"})
+    moving.configure("first")
+    with moving.edge.store() as old:
+        put(old, "endless")
+        moving.desired["first"] = good
+        moving.move()
+        moving.stop("first@1", moving.wanted(*HOSTS), patience=1)
+    assert moving.results(1) == [f"{MARK}endless"]
+    assert any("did not end within 1 s" in line for line in moving.told)
+
+
+def test_a_hand_over_that_was_cut_off_makes_no_second_copy(moving: Moving) -> None:
+    moving.move()
+    deafen(moving.edge)
+    with moving.edge.store() as old, moving.third.store() as new:
+        put(old, "a")
+        # The copy was made, and marked since nothing tells whether it was taken; the original was not removed yet.
+        new.put("first", f"input/{MARK}a", b"a")
+        before = moving.results(2)
+        moving.stop("first@1", moving.wanted(*HOSTS))
+        time.sleep(1)
+        assert moving.results(2) == before
+        assert not old.list("first")
+
+
+def test_a_bucket_that_others_use_stays(moving: Moving) -> None:
+    with moving.edge.store() as old:
+        moving.move()
+        deafen(moving.edge)
+        old.put("first", "output/of-somebody-else", b"")
+        put(old, "late")
+        moving.stop("first@1", moving.wanted(*HOSTS))
+        assert list(old.list("first")) == ["output/of-somebody-else"]
+    assert len(moving.results(1)) == 1
+    assert any("others use it" in line for line in moving.told)
+
+
+def test_without_an_heir_files_stay_where_they_are_or_are_saved(moving: Moving, tmp_path: Path) -> None:
+    deafen(moving.edge)
+    gone: InstanceRecord = moving.records["first"]
+    with moving.edge.store() as old:
+        put(old, "left")
+        moving.stop("first", moving.wanted("first-oscar", services=()))
+        assert list(old.list("first")) == ["input/left"]
+        moving.records["first"] = gone
+        moving.stop("first", moving.wanted("second-oscar", services=()))
+    kept = tmp_path / "kept" / "first" / "input" / "left"
+    assert kept.read_bytes() == b"left"
+    assert kept.stat().st_mode & 0o077 == 0
+    assert any(str(kept.parent.parent) in line for line in moving.told)
+
+
+def test_an_oscar_that_goes_and_is_away_holds_up_nothing(moving: Moving) -> None:
+    moving.move()
+    moving.edge.stop()
+    moving.stop("first@1", moving.wanted("second-oscar", "third-oscar"))
+    assert any("does not answer and goes" in line for line in moving.told)
+
+
+def test_a_service_hears_what_goes_until_it_is_gone(moving: Moving) -> None:
+    """The successor stays and gets another input: what the old predecessor still sends is not lost."""
+    second, before = moving.desired["second"], moving.records["second"]
+    first = moving.records["first"]
+    moving.records["first"] = replace(first, wired={"second": 1})
+    moving.desired["second"] = replace(second, properties={**second.properties, "input_path": "other/output"})
+    wanted = moving.wanted(*HOSTS, services=("second",))
+    request = replace(moving.request("second"), desired=wanted)
+    result = OscarServiceExecutor().run(request)
+    inputs = moving.desired["second"].inputs
+    moving.records["second"] = replace(before, inputs=inputs, attributes=result.attributes)
+    with moving.edge.store() as old:
+        put(old, "on-its-way")
+        moving.stop("first", wanted)
+    assert moving.results(1) == ["on-its-way"]
+    found: Any = moving.standins["second"].client().read_service("second")
+    assert [i["path"] for i in found["input"]] == ["other/output"]
