@@ -8,6 +8,7 @@ from pathlib import Path
 from orchestrator.manifest.ends import first_services, last_services
 from orchestrator.manifest.model import (
     SCHEMA_VERSION,
+    UNREACHABLE,
     Manifest,
     ManifestCluster,
     ManifestComponent,
@@ -71,12 +72,18 @@ def _cluster(record: InstanceRecord, state: State, services: list[InstanceRecord
         api_endpoint=_text(record, "api_endpoint"),
         kubeconfig=str(folder / _text(record, "kubeconfig")),
         nodes=tuple(
-            ManifestNode(m.address, _text(m, "hostname"), _text(m, "host"), m.lifecycle.value) for m in machines
+            ManifestNode(m.address, _text(m, "hostname"), _text(m, "host"), _node_state(m, record)) for m in machines
         ),
         oscar_endpoint=_text(runtime, "endpoint") if runtime else "",
         store_endpoint=_text(runtime, "store_endpoint") if runtime else "",
         ca_certificate=_text(runtime, "ca_cert") if runtime else "",
     )
+
+
+def _node_state(machine: InstanceRecord, cluster: InstanceRecord) -> str:
+    """The machine's lifecycle state, or that its cluster has to do without it."""
+    missing = cluster.attributes.get("degraded")
+    return UNREACHABLE if isinstance(missing, list) and machine.address in missing else machine.lifecycle.value
 
 
 def _component(record: InstanceRecord, state: State) -> ManifestComponent:

@@ -8,10 +8,13 @@ from orchestrator.planning.substitution import Substitution
 
 SCHEMA_VERSION = 1
 
+UNREACHABLE = "unreachable"
+"""State of a machine that could not be reached when its cluster was last worked on."""
+
 
 @dataclass(frozen=True, slots=True)
 class ManifestNode:
-    """A machine of a cluster."""
+    """A machine of a cluster; ``state`` is ``started``, or ``unreachable`` where the cluster has to do without it."""
 
     address: str
     hostname: str
@@ -31,6 +34,11 @@ class ManifestCluster:
     oscar_endpoint: str
     store_endpoint: str
     ca_certificate: str
+
+    @property
+    def unreachable(self) -> tuple[str, ...]:
+        """Addresses of the machines that it has to do without."""
+        return tuple(node.address for node in self.nodes if node.state == UNREACHABLE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,7 +244,8 @@ def render_endpoints(manifest: Manifest) -> str:
     """What an operator wants to know after an apply."""
     lines = ["Endpoints"]
     for cluster in manifest.clusters:
-        lines.append(f"  {cluster.name}: {len(cluster.nodes)} nodes, Kubernetes API {cluster.api_endpoint}")
+        without = f" ({', '.join(cluster.unreachable)} unreachable)" if cluster.unreachable else ""
+        lines.append(f"  {cluster.name}: {len(cluster.nodes)} nodes{without}, Kubernetes API {cluster.api_endpoint}")
         lines.append(f"    kubeconfig {cluster.kubeconfig}")
         if cluster.oscar_endpoint:
             lines.append(f"    OSCAR {cluster.oscar_endpoint}, object store {cluster.store_endpoint}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
+from orchestrator.cli.views.human import render_endpoints
 from orchestrator.manifest.build import build_manifest
 from orchestrator.manifest.model import ManifestStorePath
 from orchestrator.manifest.render import render_manifest
@@ -80,3 +82,18 @@ def test_the_three_forms_say_the_same() -> None:
 
 def test_no_reference_to_a_secret_ends_up_in_it() -> None:
     assert "secret" not in render_manifest(MANIFEST, "json")
+
+
+def test_a_cluster_that_has_to_do_without_a_machine_says_so() -> None:
+    whole = dict(STATE.instances)
+    whole["edge[1]"] = record("edge[1]", {}, {"hostname": "edge-1"})
+    whole["edge-k3s"] = replace(
+        whole["edge-k3s"],
+        inputs={"requirements.machine": ["edge[0]", "edge[1]"]},
+        attributes={**whole["edge-k3s"].attributes, "degraded": ["edge[1]"]},
+    )
+    manifest = build_manifest(replace(STATE, instances=whole), [], Path("/deploy/demo"))
+    assert [n.state for n in manifest.clusters[0].nodes] == ["started", "unreachable"]
+    assert manifest.clusters[0].unreachable == ("edge[1]",)
+    assert "edge-k3s: 2 nodes (edge[1] unreachable), Kubernetes API" in render_endpoints(manifest)
+    assert MANIFEST.clusters[0].unreachable == ()
