@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.views.progress_terminal import Remaining, TerminalProgress
     from orchestrator.engine.hooks import Event, Hook
     from orchestrator.manifest.model import Manifest
-    from orchestrator.planning.plan import Change, Plan
+    from orchestrator.planning.plan import Plan
     from orchestrator.topology.model import Topology
 
 
@@ -163,18 +163,17 @@ def _stored_topology(opened: OpenDeployment) -> Topology | None:
 
 
 def _estimator(opened: OpenDeployment, plan: Plan, parallelism: int) -> Remaining:
-    from orchestrator.services.estimate import remaining_seconds  # noqa: PLC0415 - only terminals need it
-    from orchestrator.services.runs import read_durations  # noqa: PLC0415 - the same
+    from orchestrator.engine.limits import Limits  # noqa: PLC0415 - only terminals need it
+    from orchestrator.executors.registry import ExecutorRegistry  # noqa: PLC0415 - the same
+    from orchestrator.services.estimate import remaining_seconds  # noqa: PLC0415 - the same
 
-    durations = read_durations(opened.folder)
-
-    def expected(change: Change) -> float | None:
-        return durations.expected(change.address, change.type, change.action.value)
+    whole = opened.expected_seconds(plan)
+    limits = Limits(ExecutorRegistry())
 
     def remaining(board: Board, now: float) -> tuple[float, bool] | None:
         unfinished = board.unfinished(plan.changes)
         elapsed = {address: board.rows[address].elapsed(now) for address in unfinished}
-        return remaining_seconds(unfinished, elapsed, expected, parallelism)
+        return remaining_seconds(unfinished, elapsed, lambda c: whole.get(c.address), parallelism, limits.of)
 
     return remaining
 

@@ -76,7 +76,8 @@ def apply_saved(saved: SavedPlan, opened: OpenDeployment, hook: Hook, parallelis
     desired = {a: c.instance for a, c in plan.changes.items() if c.action not in (Action.DELETE, Action.FORGET)}
     context = opened.context(desired, saved.application_root)
     try:
-        outcome = apply_plan(plan, context, session, opened.noting(plan, hook), parallelism)
+        estimates = opened.expected_seconds(plan)
+        outcome = apply_plan(plan, context, session, opened.noting(plan, hook), parallelism, estimates=estimates)
         if outcome.is_complete and not plan.is_partial:
             session.keep_version(opened.run)
     finally:

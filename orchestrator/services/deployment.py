@@ -16,7 +16,7 @@ from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.plan import Plan
 from orchestrator.providers.base import DeploymentTag
 from orchestrator.services.run_log import RunLog, recorded
-from orchestrator.services.runs import remove_old_runs
+from orchestrator.services.runs import read_durations, remove_old_runs
 from orchestrator.state.backend import Backend, lock_of, open_backend
 from orchestrator.state.folders import (
     cache_folder,
@@ -69,6 +69,10 @@ class OpenDeployment:
         """The state as it is now; ``None`` if nothing was ever applied, or all of it was destroyed."""
         state = self.session.state
         return state if state.serial else None
+
+    def expected_seconds(self, plan: Plan) -> dict[str, float]:
+        """How long the changes of a plan will probably take, by address, from earlier runs."""
+        return read_durations(self.folder).of(plan.changes)
 
     def context(self, desired: Mapping[str, DesiredInstance], application_root: str) -> RunContext:
         """What the changes of a run share."""

@@ -15,8 +15,8 @@ from orchestrator.planning.profile import load_profile
 from orchestrator.providers.base import DeploymentTag, Resource
 from orchestrator.providers.registry import PROVIDERS, load_provider
 from orchestrator.services.deployment import OpenDeployment
-from orchestrator.state.folders import deployment_folder, state_folder
-from orchestrator.state.local_store import LocalStateStore
+from orchestrator.state.backend import open_backend
+from orchestrator.state.folders import deployment_folder
 from orchestrator.state.model import State
 
 
@@ -53,7 +53,8 @@ def destroy(plan: Plan, opened: OpenDeployment, hook: Hook, parallelism: int) ->
     session = opened.session
     context = opened.context({}, state.application_root)
     try:
-        outcome = apply_plan(plan, context, session, opened.noting(plan, hook), parallelism)
+        estimates = opened.expected_seconds(plan)
+        outcome = apply_plan(plan, context, session, opened.noting(plan, hook), parallelism, estimates=estimates)
     finally:
         session.snapshot()
     failure = failure_of(outcome, opened.cancel.is_set())
@@ -80,7 +81,7 @@ def drop(opened: OpenDeployment, providers: Iterable[str]) -> None:
 def was_destroyed(name: str) -> bool:
     """Whether a deployment of that name was here and has been destroyed: its runs are kept, its state is gone."""
     folder = deployment_folder(name)
-    return (folder / "runs").is_dir() and LocalStateStore(state_folder(name)).load() is None
+    return (folder / "runs").is_dir() and open_backend().state_store(name).load() is None
 
 
 def providers_of(state: State) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from statistics import median
 from typing import Any
 
 from orchestrator.errors import UsageError
+from orchestrator.planning.plan import Change
 from orchestrator.services.run_events import COUNTED
 from orchestrator.services.run_log import EVENTS_FILE, RUN_FILE
 from orchestrator.state.clock import render_time
@@ -243,6 +244,11 @@ class Durations:
                 if (seconds := known.get((name, alike))) is not None:
                     return seconds
         return None
+
+    def of(self, changes: Mapping[str, Change]) -> dict[str, float]:
+        """Seconds that each change will probably take, by address, without those that are not known."""
+        expected = {a: self.expected(a, c.type, c.action.value) for a, c in changes.items() if not c.is_noop}
+        return {address: seconds for address, seconds in expected.items() if seconds is not None}
 
 
 def read_durations(deployment: Path) -> Durations:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.engine.limits import NO_LIMIT, Limit
 from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.plan import Change
@@ -27,6 +28,15 @@ def test_it_is_the_longest_chain() -> None:
 def test_it_is_all_the_work_shared_out_where_that_takes_longer() -> None:
     many = by_address(*(change(f"n{n}") for n in range(10)))
     assert remaining_seconds(many, {}, lambda _c: 6.0, 2) == (30.0, False)
+
+
+def test_it_is_the_work_under_one_limit_where_that_takes_longer() -> None:
+    many = by_address(*(change(f"n{n}") for n in range(10)))
+    plays = Limit("plays", 1)
+    limited = remaining_seconds(
+        many, {}, lambda _c: 6.0, 10, lambda c: plays if c.address in ("n1", "n2", "n3") else NO_LIMIT
+    )
+    assert limited == (18.0, False)
 
 
 def test_what_has_passed_counts_and_what_is_over_no_longer_holds_anything_up() -> None:

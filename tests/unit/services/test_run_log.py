@@ -380,6 +380,7 @@ def test_durations_are_the_median_of_earlier_runs_by_address_then_by_type(home: 
     assert durations.expected("a", "Machine", "update") == 20.0
     assert durations.expected("a", "Machine", "delete") is None
     assert durations.expected("new", "Other", "create") is None
+    assert durations.of(PLAN.changes) == {"a": 20.0, "b": 100.0, "c": 65.0}
 
 
 def test_a_deploy_error_keeps_its_text_when_it_has_no_log() -> None:
