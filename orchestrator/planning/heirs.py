@@ -13,14 +13,16 @@ from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.records import CONNECTS_TO, targets_of
 from orchestrator.state.former import is_former, present_address
 from orchestrator.state.model import InstanceRecord
+from orchestrator.topology.model import Value
 
 _INPUT = "input_path"
+_OUTPUT = "properties.output_path"
 
 
 def heirs_of(
     record: InstanceRecord, known: Mapping[str, InstanceRecord], desired: Mapping[str, DesiredInstance]
 ) -> tuple[str, ...]:
-    """Addresses of the wanted services that take over the files of one that goes; several where results fork.
+    """Addresses of the wanted services that take over the files of one that goes: one, or none.
 
     Args:
         record: The service that goes.
@@ -31,11 +33,13 @@ def heirs_of(
     if is_former(record.address):
         return (address,) if address in desired else ()
     services = {a: i for a, i in desired.items() if _INPUT in i.properties}
-    before = [a for a, r in known.items() if address in targets_of(r, CONNECTS_TO) and not is_former(a)]
+    # By the paths, since a predecessor that stays has been wired to something else by the time something goes.
+    paths = _paths(record)
+    before = [a for a, r in known.items() if r.inputs.get(_OUTPUT) in paths and not is_former(a)]
     staying = [a for a in before if a in services]
     if staying:
-        found = [t for a in staying for t in _following(services[a]) if t not in targets_of(known[a], CONNECTS_TO)]
-        return tuple(dict.fromkeys(found)) or tuple(dict.fromkeys(t for a in staying for t in _following(services[a])))
+        following = dict.fromkeys(t for a in staying for t in _following(services[a]))
+        return _only(following, address, known, services)
     if not before:
         return _only(_firsts(services), address, known, services)
     followers = targets_of(record, CONNECTS_TO)
@@ -44,6 +48,11 @@ def heirs_of(
         return _only([a for a, i in services.items() if kept & set(_following(i))], address, known, services)
     lasts = [a for a, i in services.items() if not _following(i)]
     return _only(lasts, address, known, services) if not followers else ()
+
+
+def _paths(record: InstanceRecord) -> set[Value]:
+    more = record.inputs.get(f"properties.more_{_INPUT}s")
+    return {record.inputs.get(f"properties.{_INPUT}"), *(more if isinstance(more, list) else ())} - {None}
 
 
 def _following(instance: DesiredInstance) -> tuple[str, ...]:
@@ -61,8 +70,11 @@ def _only(
     known: Mapping[str, InstanceRecord],
     services: Mapping[str, DesiredInstance],
 ) -> tuple[str, ...]:
-    """The one candidate; of several the one that is wired to the old service's neighbours, if it is the only one."""
+    """The one candidate; of several the only one that goes on to the same services, or is wired to the same."""
     found = tuple(candidates)
+    followers = set(targets_of(known[address], CONNECTS_TO)) if address in known else set()
+    if len(found) > 1 and followers:
+        found = tuple(a for a in found if followers & set(_following(services[a]))) or found
     if len(found) > 1:
         connected = _connected(address, known, services)
         found = tuple(a for a in found if a in connected)
