@@ -18,9 +18,7 @@ from orchestrator.production.load import Loaded
 from orchestrator.production.placement import place_components
 from orchestrator.services.compile import ForeignFileError, OutputError
 from orchestrator.services.load import LoadedTopology
-from orchestrator.state.backend import open_backend
-from orchestrator.state.folders import deployment_folder
-from orchestrator.state.lock import DeploymentLock
+from orchestrator.state.backend import lock_of, open_backend
 from orchestrator.state.secret_references import SecretResolver
 from orchestrator.state.secret_store import SealedSecretStore, open_secrets
 from orchestrator.state.secrets import PREFIX
@@ -133,8 +131,9 @@ def write_export(
             _write(folder, paths, 0o644)
             return tuple(paths), found.diagnostics
         _make_private(folder)
-        with DeploymentLock(deployment_folder(name)).acquire("compile --with-secrets"):
-            store = open_secrets(name, open_backend().secrets_document(name))
+        backend = open_backend()
+        with lock_of(name, backend).acquire("compile --with-secrets"):
+            store = open_secrets(name, backend.secrets_document(name))
             secrets: Secrets = ResolvedSecrets(store, _given(production, token_file), production.root)
             found = export(production, loaded.topology, dialect, settings, secrets)
         _write(folder, {folder / file: text for file, text in found.files.items()}, _PRIVATE)
