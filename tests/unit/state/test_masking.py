@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.state.masking import SecretMask, mask
+from orchestrator.state.masking import SecretMask, mask, without_secrets
 
 SECRET = 'p/q+r s"ü\\t~12345678'
 SECRETS = st.text(st.characters(codec="utf-8"), min_size=8, max_size=40).filter(lambda s: s.strip() == s)
@@ -111,3 +111,15 @@ def test_a_wrong_log_call_is_masked_and_breaks_nothing(log: tuple[logging.Logger
     logger.info("only %d", "first-secret")
     assert written.getvalue() == "INFO only %d ('***',)\n"
     assert sys.exc_info() == (None, None, None)
+
+
+def test_child_processes_get_no_variable_that_holds_a_secret() -> None:
+    variables = {
+        "PATH": "/usr/bin",
+        "PASSWORD": "the-password",
+        "URL": "https://oscar:the-password@192.0.2.1/",
+        "ENCODED": base64.b64encode(b"user:the-password").decode(),
+        "DEPLOY_SECRETS_KEY": "cdk1-whatever",
+        "EMPTY": "",
+    }
+    assert without_secrets(variables, ["the-password"]) == {"PATH": "/usr/bin", "EMPTY": ""}
