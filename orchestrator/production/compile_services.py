@@ -79,8 +79,9 @@ class ServiceCompiler:
     def service(self, placed: Placed, image: NodeTemplate) -> NodeTemplate:
         """The service of a component, with the ways that its results take."""
         component, container = placed.component, placed.component.container
-        before = [self.placed[name].service for name in self.before.get(component.name, ()) if name in self.placed]
-        inputs = [f"{name}/output" for name in before] or [f"{placed.service}/input"]
+        before = {self.placed[name].service for name in self.before.get(component.name, ()) if name in self.placed}
+        # In an order of their own, so that edges in another order in the file change nothing.
+        inputs = [f"{name}/output" for name in sorted(before)] or [f"{placed.service}/input"]
         properties: dict[str, Value] = {
             "service": placed.service,
             "component": component.name,
@@ -119,7 +120,7 @@ class ServiceCompiler:
                 SENDS_TO,
                 {"probability": edge.probability} if edge.probability != 1 else {},
             )
-            for edge in self.after.get(placed.component.name, ())
+            for edge in sorted(self.after.get(placed.component.name, ()), key=lambda edge: edge.target)
             if edge.target in self.placed
         ]
         host = Requirement("host", placed.platform, HOSTED_ON)
