@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import RLock
+from threading import Event, RLock
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.views import human
@@ -22,6 +23,9 @@ if TYPE_CHECKING:  # draws with a library that takes time to load
     from orchestrator.cli.views.progress_terminal import TerminalProgress
 
 _LOG = logging.getLogger("orchestrator")
+
+_ASK_INTERVAL = 0.2
+"""Seconds between two looks whether a question is still to be answered."""
 
 
 class Console:
@@ -140,11 +144,14 @@ class Console:
         """The text without secret values."""
         return mask(text, self._secrets())
 
-    def ask(self, question: str) -> bool:
-        """Ask for a yes; anything else is a no."""
+    def ask(self, question: str, cancel: Event | None = None) -> bool:
+        """Ask for a yes; anything else is a no, and so is ``cancel`` being set meanwhile."""
         with self._lock:
             sys.stderr.write(question + " [y/N] ")
             sys.stderr.flush()
+        while cancel is not None and not select.select([sys.stdin], [], [], _ASK_INTERVAL)[0]:
+            if cancel.is_set():
+                return False
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def warn(self, warnings: Sequence[str]) -> None:

@@ -60,9 +60,12 @@ def approve(args: argparse.Namespace, console: Console, opened: OpenDeployment, 
 
     Raises:
         UsageError: If there is nobody to ask.
+        CancelledError: If the operator pressed Ctrl-C instead of answering.
     """
-    if options.approve(args, console, question):
+    if options.approve(args, console, question, opened.cancel):
         return True
+    if opened.cancel.is_set():
+        raise CancelledError("Interrupted.", detail="Nothing was changed.")
     if opened.log is not None:
         opened.log.note_declined()
     console.progress("Nothing was changed.")

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.console import Console
@@ -162,8 +163,8 @@ def target(args: argparse.Namespace, loaded: LoadedTopology) -> Target:
     return Target(loaded, "local", options)
 
 
-def approve(args: argparse.Namespace, console: Console, question: str) -> bool:
-    """Ask a person, unless told not to.
+def approve(args: argparse.Namespace, console: Console, question: str, cancel: Event | None = None) -> bool:
+    """Ask a person, unless told not to; ``cancel`` being set meanwhile is a no.
 
     Raises:
         UsageError: If there is nobody to ask.
@@ -176,7 +177,7 @@ def approve(args: argparse.Namespace, console: Console, question: str) -> bool:
             detail="Standard input or error is no terminal, so the question whether to go on cannot be asked.",
             resolution="Look at `deploy plan`, then run this again with --auto-approve.",
         )
-    return console.ask(question)
+    return console.ask(question, cancel)
 
 
 def open_named(name: str | None, console: Console) -> OpenDeployment:

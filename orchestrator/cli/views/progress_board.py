@@ -47,6 +47,7 @@ class Row:
         stand: Where it stands.
         text: Its current step, what it failed at, or why it was left undone.
         since: When it started, on the board's clock.
+        again: When the next attempt begins, while it is retrying.
         seconds: How long it took, once it is over.
     """
 
@@ -54,6 +55,7 @@ class Row:
     stand: Stand = Stand.WAITING
     text: str = ""
     since: float = 0.0
+    again: float = 0.0
     seconds: float = 0.0
 
     def elapsed(self, now: float) -> float:
@@ -86,6 +88,12 @@ class Board:
         """Whether nothing runs or waits any longer."""
         return all(row.stand in OVER for row in self.rows.values())
 
+    def advance(self, now: float) -> None:
+        """Let what waited for its next attempt run again once that has begun."""
+        for row in self.rows.values():
+            if row.stand is Stand.RETRYING and now >= row.again:
+                row.stand, row.text = Stand.RUNNING, row.text.partition(" in ")[0]
+
     def counts(self) -> Counter[Stand]:
         """How many changes stand where."""
         return Counter(row.stand for row in self.rows.values())
@@ -105,7 +113,7 @@ class Board:
             case ChangeProgress(_, message):
                 row.stand, row.text = Stand.RUNNING, masked(message)
             case ChangeRetrying(_, error, attempt, seconds, of):
-                row.stand = Stand.RETRYING
+                row.stand, row.again = Stand.RETRYING, now + seconds
                 number = f"{attempt} of {of}" if of else str(attempt)
                 row.text = f"attempt {number} in {seconds:.0f} s: {masked(error.summary)}"
             case ChangeFinished(_, seconds, degraded):

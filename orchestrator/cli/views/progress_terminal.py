@@ -129,6 +129,7 @@ class TerminalProgress:
         now = self._clock()
         if now - self._estimated_at >= _ESTIMATE_INTERVAL:
             self._estimate, self._estimated_at = self._remaining(self._board, now), now
+        self._board.advance(now)
         frame = Frame(self._board, self._title, now, self._estimate)
         # The last column stays free, since some terminals go to the next line after it; the last row is the cursor's.
         lines = frame.lines(max(1, columns - 1), max(1, rows - 1))

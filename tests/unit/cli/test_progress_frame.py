@@ -75,6 +75,14 @@ def test_a_run_is_a_tree_of_layers_with_the_step_and_the_time_of_each_change() -
     ]
 
 
+def test_what_is_tried_again_runs_once_its_next_attempt_has_begun() -> None:
+    shown = board()
+    shown.advance(16.9)
+    assert "↻ edge-k3s" in drawn(shown, 17.0)[4]
+    shown.advance(17.0)
+    assert drawn(shown, 17.0)[4].split(maxsplit=1)[1].startswith("edge-k3s  attempt 2 of 4 ")
+
+
 def test_what_remains_in_the_scrollback_tells_how_every_change_ended() -> None:
     ended = board(
         (

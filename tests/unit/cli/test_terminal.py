@@ -18,12 +18,20 @@ import pytest
 PROGRAM = """
 import argparse, sys
 from orchestrator.cli.console import Console
-from orchestrator.cli.running import progress, working
+from orchestrator.cli.running import approve, progress, working
 from orchestrator.engine.hooks import ChangeFinished, ChangeSkipped, ChangeStarted
+from orchestrator.errors import CancelledError
 from tests.unit.cli.test_runs_commands import A, B, C, PLAN
 args = argparse.Namespace(json="json" in sys.argv, auto_approve=True, parallelism=4)
 console = Console(["apply", "demo.yaml"])
 with working("demo", args, console) as opened:
+    if "ask" in sys.argv:
+        args.auto_approve = False
+        try:
+            print("approved" if approve(args, console, opened, "Go on?") else "declined")
+        except CancelledError as error:
+            print(error.summary, error.resolution)
+        sys.exit()
     with progress(args, console, opened, PLAN, None, "Applying demo") as show:
         hook = opened.noting(PLAN, show)
         hook(ChangeStarted(A))
@@ -107,6 +115,21 @@ def test_ctrl_c_is_told_above_the_picture_and_the_result_remains(tmp_path: Path)
     assert shown.count(told) == 1
     assert shown.index("ready") < shown.index(told)
     assert "interrupted" in shown.rpartition("\x1b[J")[2]
+
+
+@pytest.mark.parametrize(("answer", "printed"), [("y\n", "approved"), ("\n", "declined")])
+def test_a_question_is_answered(tmp_path: Path, answer: str, printed: str) -> None:
+    session = Session(tmp_path, "ask")
+    session.read("[y/N]")
+    os.write(session.reader, answer.encode())
+    assert session.end()[1].strip() == printed
+
+
+def test_ctrl_c_is_an_answer_too(tmp_path: Path) -> None:
+    session = Session(tmp_path, "ask")
+    session.read("[y/N]")
+    session.process.send_signal(signal.SIGINT)
+    assert session.end()[1].strip().startswith("Interrupted.")
 
 
 def test_a_terminal_that_goes_away_ends_no_run(tmp_path: Path) -> None:
