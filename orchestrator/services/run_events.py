@@ -89,6 +89,7 @@ def plan_to_event(plan: Plan) -> dict[str, Any]:
                 "action": change.action.value,
                 "reasons": list(change.reasons),
                 "after": list(change.after),
+                "downtime": {"kind": change.downtime.kind.value, "text": change.downtime.text},
             }
             for change in plan.changes.values()
             if not change.is_noop

@@ -114,7 +114,13 @@ def test_every_event_of_a_run_is_kept_in_the_documented_form(bed: Bed) -> None:
         "program_version": told[0]["program_version"],
     }
     assert told[1]["summary"] == {"no-op": 1, "create": 3}
-    assert told[1]["changes"][1] == {"address": "b", **about, "reasons": ["not there yet"], "after": ["a"]}
+    assert told[1]["changes"][1] == {
+        "address": "b",
+        **about,
+        "reasons": ["not there yet"],
+        "after": ["a"],
+        "downtime": {"kind": "none", "text": "none"},
+    }
     assert told[2:] == [
         {"event": "change-started", "address": "a", **about},
         {"event": "change-progress", "address": "a", **about, "message": "booting"},
