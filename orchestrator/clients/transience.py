@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import ssl
 import time
@@ -13,6 +14,11 @@ PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses of a server that may do later what it does not do now."""
 
 _LONGEST_ASKED = 3600.0
+_PASSING_WORDS = re.compile(
+    r"toomanyrequests|too many requests|\b(?:429|500|502|503|504) |timeout|timed out|deadline exceeded"
+    r"|connection re(?:set|fused)|unexpected EOF|temporary failure in name resolution|server misbehaving",
+    re.IGNORECASE,
+)
 
 
 def is_passing(reason: BaseException) -> bool:
@@ -28,6 +34,11 @@ def is_passing(reason: BaseException) -> bool:
     if isinstance(reason, (FileNotFoundError, PermissionError)):
         return False
     return isinstance(reason, (OSError, EOFError, http.client.HTTPException))
+
+
+def tells_of_passing(words: str) -> bool:
+    """The same of what a container engine says when its own request to a registry failed: it passes words on."""
+    return _PASSING_WORDS.search(words) is not None
 
 
 def retry_after(value: str | None, now: Callable[[], float] = time.time) -> float:

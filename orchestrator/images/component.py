@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import docker.errors
 import yaml
 
 from orchestrator.clients.engine import translated_errors
+from orchestrator.clients.transience import tells_of_passing
 from orchestrator.errors import CancelledError, OperationError, ProviderError
 from orchestrator.images.base_image import IMAGE_LABEL, ensure_base_image
 from orchestrator.images.build_container import Step, build_image, build_lock, find_image, recipe_digest
@@ -35,6 +37,7 @@ _RECIPE = 1
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PULL_TIMEOUT = 600
+_BUILD_TIMEOUT = 1800
 _COPYING = '#!/bin/sh\nset -eu\nexec cp -- "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"\n'
 
 
@@ -195,19 +198,30 @@ class ImageMaker:
     def _from_dockerfile(self, component: str, folder: Path, base: str) -> str:
         tag = f"{repository(component)}:dockerfile"
         self.progress(f"building the Dockerfile of {component}")
-        try:
-            with translated_errors(f"building the Dockerfile of {component}"):
-                image, _ = self.client.images.build(
-                    path=str(folder), tag=tag, rm=True, forcerm=True, timeout=_PULL_TIMEOUT, buildargs={"BASE": base}
-                )
-        except docker.errors.BuildError as error:
-            lines = [str(entry.get("stream", "")).rstrip() for entry in error.build_log][-20:]
-            raise ProviderError(
-                "A Dockerfile could not be built.",
-                detail=f"{folder / 'Dockerfile'}: {error.msg}\n" + "\n".join(lines),
-                resolution="Mend the cause that the output names, and repeat.",
-            ) from error
-        return str(image.id)
+        deadline = time.monotonic() + _BUILD_TIMEOUT
+        lines: deque[str] = deque(maxlen=20)
+        with translated_errors(f"building the Dockerfile of {component}"):
+            for line in self.client.api.build(
+                path=str(folder),
+                tag=tag,
+                rm=True,
+                forcerm=True,
+                timeout=_PULL_TIMEOUT,
+                buildargs={"BASE": base},
+                decode=True,
+            ):
+                lines.append(str(line.get("stream") or line.get("error") or "").rstrip())
+                late = time.monotonic() > deadline
+                if "error" in line or late:
+                    reason = f"It took longer than {_BUILD_TIMEOUT} s." if late else "The engine gave it up."
+                    raise ProviderError(
+                        "A Dockerfile could not be built.",
+                        detail=f"{folder / 'Dockerfile'}: {reason} The end of its output:\n" + "\n".join(lines),
+                        resolution="Mend the cause that the output names, and repeat.",
+                    )
+                if self.cancel is not None and self.cancel.is_set():
+                    raise CancelledError("The build was stopped.", detail=f"The Dockerfile of {component}.")
+            return str(self.client.images.get(tag).id)
 
     def _pull(self, reference: str) -> None:
         deadline = time.monotonic() + _PULL_TIMEOUT
@@ -215,11 +229,12 @@ class ImageMaker:
         with translated_errors(f"pulling {reference}"):
             for line in self.client.api.pull(name, tag, stream=True, decode=True):
                 if "error" in line:
-                    raise OperationError(
+                    error = OperationError(
                         "An image cannot be had.",
                         detail=f"Pulling {reference} failed: {line['error']}",
                         resolution="Make the registry reachable and log in to it, and repeat.",
                     )
+                    raise error.passing() if tells_of_passing(str(line["error"])) else error
                 if self.cancel is not None and self.cancel.is_set():
                     raise CancelledError("The pull was stopped.", detail=reference)
                 if time.monotonic() > deadline:

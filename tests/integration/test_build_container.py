@@ -10,11 +10,12 @@ from threading import Event
 import pytest
 from docker.models.containers import Container
 
-from orchestrator.clients.engine import connect
-from orchestrator.errors import CancelledError
+from orchestrator.clients.engine import connect, engine_architecture
+from orchestrator.errors import CancelledError, ProviderError
 from orchestrator.images.base_image import ensure_base_image, ensure_machine_image
 from orchestrator.images.build_container import BUILD_LABEL, ImageBuildError, Step, build_image, find_image
 from orchestrator.images.build_inputs import ReadOnlyMount
+from orchestrator.images.component import ImageMaker, repository
 
 pytestmark = pytest.mark.engine
 
@@ -133,3 +134,26 @@ def test_images_that_are_there_cost_nothing() -> None:
     first = ensure_machine_image(connect())
     assert ensure_machine_image(connect(), never) == first
     assert output(first, "sh", "-c", "ls /etc/ssh/ssh_host_* 2>/dev/null || echo none") == "none"
+
+
+@pytest.fixture
+def component() -> Iterator[str]:
+    name = f"dockerfile-{uuid.uuid4().hex[:8]}"
+    yield name
+    for tag in connect().images.list(repository(name)):
+        connect().images.remove(tag.id, force=True)
+
+
+def test_a_dockerfile_of_the_component_is_built_and_its_failure_shows_the_end_of_its_output(
+    tmp_path: Path, base: str, component: str
+) -> None:
+    (tmp_path / "main.py").write_text("print('hello')\n", encoding="ascii")
+    dockerfile = tmp_path / "Dockerfile"
+    dockerfile.write_text("ARG BASE\nFROM $BASE\nCOPY main.py /copied.py\n", encoding="ascii")
+    maker = ImageMaker(connect(), engine_architecture())
+    made = maker.from_sources(component, tmp_path, "")
+    assert output(made.reference, "python3", "/copied.py") == "hello"
+
+    dockerfile.write_text("ARG BASE\nFROM $BASE\nCOPY nowhere.py /copied.py\n", encoding="ascii")
+    with pytest.raises(ProviderError, match=r"(?s)Dockerfile: The engine gave it up\..*nowhere.py"):
+        maker.from_sources(component, tmp_path, "")

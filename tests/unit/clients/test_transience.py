@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, SSLError
 from orchestrator.clients.engine import translated_errors
 from orchestrator.clients.object_store import ObjectStore, ObjectStoreError
 from orchestrator.clients.oscar import OscarClient, OscarRefusedError, OscarUnreachableError
-from orchestrator.clients.transience import is_passing, retry_after
+from orchestrator.clients.transience import is_passing, retry_after, tells_of_passing
 from orchestrator.errors import DeployError
 
 
@@ -133,3 +133,21 @@ def test_of_an_oscar_that_refuses(status: int, transient: bool) -> None:
     error = OscarRefusedError("https://oscar", "PUT /system/services", status, "no", 5)
     assert error.transient is transient
     assert error.retry_after == (5 if transient else 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "passing"),
+    [
+        ("toomanyrequests: You have reached your pull rate limit.", True),
+        ("received unexpected HTTP status: 503 Service Unavailable", True),
+        ('Get "https://registry.example/v2/": net/http: TLS handshake timeout', True),
+        ("read tcp 10.0.0.2:443: connection reset by peer", True),
+        ("dial tcp: lookup registry.example: Temporary failure in name resolution", True),
+        ("dial tcp: lookup registry.example: no such host", False),
+        ("manifest for shop/detector:7 not found: manifest unknown", False),
+        ("pull access denied for shop/detector, repository does not exist", False),
+        ("x509: certificate signed by unknown authority", False),
+    ],
+)
+def test_of_a_registry_as_the_engine_passes_it_on(words: str, passing: bool) -> None:
+    assert tells_of_passing(words) is passing
