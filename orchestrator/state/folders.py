@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from orchestrator.errors import UsageError
@@ -17,6 +19,7 @@ REHEARSAL_SUFFIX = "-rehearsal"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _STATE = "state"
 _RUNS = "runs"
+_RUN_STAMP = re.compile(r"(\d{8}T\d{9})Z")
 _CACHE = ".cache"
 
 
@@ -148,10 +151,10 @@ def make_run_folder(deployment: Path, clock: Clock = utc_now) -> tuple[str, Path
     Raises:
         StateError: If it cannot be made.
     """
-    first = new_run_id(clock)
     runs = deployment / _RUNS
     make_folder(deployment)
     make_folder(runs)
+    first = new_run_id(lambda: max(clock(), _after_latest(runs)))
     for number in itertools.count(1):
         run = first if number == 1 else f"{first}-{number}"
         try:
@@ -162,6 +165,15 @@ def make_run_folder(deployment: Path, clock: Clock = utc_now) -> tuple[str, Path
             raise storage_error("make the folder", runs / run, cause) from cause
         return run, runs / run
     raise AssertionError("counting does not end")
+
+
+def _after_latest(runs: Path) -> datetime:
+    """The moment after which runs sort behind all that are there, also when the clock was set back since."""
+    stamps = (found[1] for entry in runs.iterdir() if (found := _RUN_STAMP.match(entry.name)))
+    for stamp in sorted(stamps, reverse=True):
+        with contextlib.suppress(ValueError, OverflowError):
+            return datetime.strptime(f"{stamp}+0000", "%Y%m%dT%H%M%S%f%z") + timedelta(milliseconds=1)
+    return datetime.min.replace(tzinfo=UTC)
 
 
 def _bad_name(name: str) -> UsageError:

@@ -202,8 +202,7 @@ class LocalStateStore:
         found: list[str] = []
         if reading.damage:
             found.append(
-                f"{reading.damage}. The state was rebuilt from {self._files.older_snapshot.name} and the journal; "
-                "nothing is lost."
+                f"{reading.damage}. The state was rebuilt from {self._rebuilt_from(reading)}; nothing is lost."
             )
         if reading.journal and reading.journal.torn:
             found.append(
@@ -216,6 +215,14 @@ class LocalStateStore:
                 f"(serial {reading.state.serial}); if steps came after it, what they made is found by its tags."
             )
         return tuple(found)
+
+    def _rebuilt_from(self, reading: Reading) -> str:
+        is_whole = reading.damage.startswith(f"{self._files.snapshot} is older")
+        return (
+            f"{self._files.older_journal.name} and what follows it"
+            if is_whole
+            else (f"{self._files.older_snapshot.name} and the journal")
+        )
 
     def _check_follows(self, state: State | None, entries: Sequence[JournalEntry]) -> None:
         serials = [entry.serial for entry in entries]

@@ -94,6 +94,10 @@ def read_state(folder: Path) -> Reading:
             return _rebuilt(files, journal, f"{files.snapshot} is missing")
         if journal and not journal.entries:
             raise _empty_journal(journal)
+    if snapshot and journal and (journal.base or 0) > snapshot.serial:
+        bridged = _bridged(snapshot, journal, files)
+        if bridged:
+            return Reading(bridged, -1, journal, f"{files.snapshot} is older than {files.journal.name} beside it")
     state = _replayed(snapshot, journal, files) if journal else snapshot
     return Reading(state, snapshot.serial if snapshot else -1, journal)
 
@@ -128,6 +132,18 @@ def _replayed(snapshot: State | None, journal: Journal, files: StateFiles) -> St
         entries = list(journal.entries[: cause.index])
         reason = f"does not fit {where}" if cause.index == 0 else "does not fit the lines before it"
         raise _damaged_line(journal.path, cause.index + 1, entries, f"{reason}: {cause.reason}") from cause
+
+
+def _bridged(snapshot: State, journal: Journal, files: StateFiles) -> State | None:
+    """The state over the older journal, where the snapshot is whole and only older than the journal that follows it.
+
+    So it is when a disk lost the last rename, or when somebody put an older copy of the file back.
+    """
+    try:
+        between = _read_journal(files.older_journal)
+        return replay(snapshot, (*(between.entries if between else ()), *journal.entries))
+    except (StateError, ReplayError):
+        return None
 
 
 def _rebuilt(files: StateFiles, journal: Journal | None, damage: str) -> Reading:

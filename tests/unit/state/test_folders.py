@@ -124,7 +124,27 @@ def test_runs_sort_by_time_and_never_share_a_folder(tmp_path: Path) -> None:
     assert folders.new_run_id(clock) == f"20251121T030501123Z-{os.getpid()}"
     made = [folders.make_run_folder(tmp_path / "demo", clock) for _ in range(3)]
     names = [run for run, _ in made]
-    assert names == [names[0], f"{names[0]}-2", f"{names[0]}-3"]
+    assert names == [f"20251121T030501{ms}Z-{os.getpid()}" for ms in (123, 124, 125)]
     assert all(path.is_dir() and path == tmp_path / "demo" / "runs" / run for run, path in made)
     assert (tmp_path / "demo").stat().st_mode & 0o777 == 0o700
     assert folders.new_run_id() > names[0]
+
+
+def test_runs_sort_in_their_order_though_the_clock_was_set_back(tmp_path: Path) -> None:
+    moments = [
+        datetime(2025, 11, 21, 3, tzinfo=UTC),
+        datetime(2024, 1, 1, tzinfo=UTC),
+        datetime(2025, 11, 22, tzinfo=UTC),
+    ]
+    names = [folders.make_run_folder(tmp_path / "demo", lambda moment=moment: moment)[0] for moment in moments]
+    assert names == sorted(names)
+    assert len(set(names)) == 3
+    assert names[1].startswith("20251121T030000001Z-")
+    assert names[2].startswith("20251122T030000000Z-"), "a clock that is right again is believed"
+
+
+def test_folders_that_are_no_runs_do_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "demo" / "runs" / "99999999T999999999Z-1").mkdir(parents=True)
+    (tmp_path / "demo" / "runs" / "notes").mkdir()
+    moment = datetime(2025, 11, 21, 3, tzinfo=UTC)
+    assert folders.make_run_folder(tmp_path / "demo", lambda: moment)[0].startswith("20251121T030000000Z-")

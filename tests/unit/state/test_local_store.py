@@ -390,3 +390,32 @@ def test_a_snapshot_is_json_for_other_programs(filled: Path) -> None:
     assert document["deployment"] == "demo"
     assert document["instances"]["edge[0]"]["attributes"] == {"host": "10.0.0.2"}
     assert parse_snapshot(render_snapshot(loaded(filled), "now")) == loaded(filled)
+
+
+def test_a_snapshot_older_than_the_journal_beside_it_is_bridged(filled: Path) -> None:
+    """As a disk leaves it that kept the second rename of a compaction and lost the first."""
+    session = open_session(filled)
+    session.record(instance(8))
+    older = (filled / SNAPSHOT).read_bytes()
+    session.snapshot()
+    session.record(instance(9))
+    (filled / SNAPSHOT).write_bytes(older)
+    store = open_store(filled)
+    assert store.load() == session.state
+    assert "is older than journal.jsonl beside it" in store.warnings[0]
+    assert "nothing is lost" in store.warnings[0]
+    resumed = open_session(filled)
+    resumed.record(instance(10))
+    resumed.snapshot()
+    assert loaded(filled) == resumed.state
+    assert open_store(filled).warnings == ()
+
+
+def test_a_snapshot_too_old_to_be_bridged_is_refused(filled: Path) -> None:
+    session = open_session(filled)
+    older = (filled / SNAPSHOT).read_bytes()
+    for number in (8, 9):
+        session.record(instance(number))
+        session.snapshot()
+    (filled / SNAPSHOT).write_bytes(older)
+    assert "does not fit" in refused(filled).detail
