@@ -13,33 +13,44 @@ from threading import Lock
 from orchestrator.executors.ansible_process import private_folder, remove_leftovers
 from orchestrator.remote.ssh import generate_key, public_half
 from orchestrator.state.durable_file import storage_error
-from orchestrator.state.secrets import SSH_KEY, SecretKind, SecretStore
+from orchestrator.state.secret_references import MissingSecretError
+from orchestrator.state.secrets import PREFIX, SSH_KEY, SecretKind, SecretStore
 
 _GUARD = Lock()
 
 
-def private_key(secrets: SecretStore, deployment_folder: Path) -> str:
-    """The private half in OpenSSH's form; made the first time.
+def private_key(secrets: SecretStore, deployment_folder: Path, *, make: bool = False) -> str:
+    """The private half in OpenSSH's form.
 
     Args:
         secrets: The deployment's secrets.
         deployment_folder: Where older versions kept the key as a file; one that is there is taken over and removed.
+        make: Whether one is made if there is none, for machines that are to be made.
 
     Raises:
+        MissingSecretError: If there is none.
         StateError: If the secrets, or the file, cannot be read or written.
     """
     with _GUARD:
         found = secrets.get(SSH_KEY)
         if found is None:
-            found = _older(deployment_folder) or generate_key()[0]
+            found = _older(deployment_folder) or (generate_key()[0] if make else "")
+            if not found:
+                raise MissingSecretError(
+                    PREFIX + SSH_KEY,
+                    "the key that logs in to the machines",
+                    "no such secret is stored",
+                    "Put the sealed secrets of this deployment back from a copy of your own. Without them nobody can "
+                    "log in to its machines: they have to be destroyed and made anew.",
+                )
             secrets.put(SSH_KEY, found, SecretKind.GENERATED)
         _remove_older(deployment_folder)
         return found
 
 
 def authorized_key(secrets: SecretStore, deployment_folder: Path) -> str:
-    """The public half as one line, for a machine's list of those who may log in."""
-    return public_half(private_key(secrets, deployment_folder))
+    """The public half as one line, for a machine's list of those who may log in; made the first time."""
+    return public_half(private_key(secrets, deployment_folder, make=True))
 
 
 @contextmanager

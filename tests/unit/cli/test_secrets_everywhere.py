@@ -40,7 +40,7 @@ class Talkative:
         inputs = resolver.resolve_all(
             {k: v for k, v in request.implementation.inputs.items() if not isinstance(v, dict)}
         )
-        secrets = [*resolver.secrets, private_key(request.secrets, request.folders.deployment)]
+        secrets = [*resolver.secrets, private_key(request.secrets, request.folders.deployment, make=True)]
         self.seen.update({f"{request.instance.address} {n}": value for n, value in enumerate(secrets)})
         for value in secrets:
             login = base64.b64encode(f"oscar:{value}".encode()).decode()

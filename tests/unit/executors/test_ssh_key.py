@@ -8,7 +8,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from orchestrator.errors import RemoteError
+from orchestrator.errors import OperationError, RemoteError
 from orchestrator.executors.ssh_key import authorized_key, key_file, private_key
 from orchestrator.remote.ssh import generate_key, public_half
 from tests.secrets_in_memory import memory_secrets
@@ -16,10 +16,19 @@ from tests.secrets_in_memory import memory_secrets
 
 def test_a_key_is_made_once_and_kept_with_the_secrets(tmp_path: Path) -> None:
     store = memory_secrets()
-    private = private_key(store, tmp_path)
-    assert private_key(store, tmp_path) == private == store.get("ssh-key")
-    assert authorized_key(store, tmp_path).startswith("ssh-ed25519 ")
+    public = authorized_key(store, tmp_path)
+    assert public.startswith("ssh-ed25519 ")
+    assert authorized_key(store, tmp_path) == public == public_half(private_key(store, tmp_path))
+    assert store.get("ssh-key") == private_key(store, tmp_path)
     assert list(tmp_path.iterdir()) == [], "nothing is in the deployment's folder"
+
+
+def test_none_is_made_for_machines_that_are_there_already(tmp_path: Path) -> None:
+    store = memory_secrets()
+    with pytest.raises(OperationError, match="A secret is not there") as caught:
+        private_key(store, tmp_path)
+    assert "the key that logs in to the machines is secret:ssh-key" in caught.value.detail
+    assert store.entries() == ()
 
 
 def test_a_second_host_with_the_same_secrets_has_the_same_key(tmp_path: Path) -> None:
@@ -41,7 +50,7 @@ def test_the_file_of_an_older_version_is_taken_over_and_removed(tmp_path: Path) 
 
 def test_a_file_that_a_crash_left_behind_does_not_count(tmp_path: Path) -> None:
     store = memory_secrets()
-    private = private_key(store, tmp_path)
+    private = private_key(store, tmp_path, make=True)
     (tmp_path / "ssh").mkdir()
     (tmp_path / "ssh" / "id_ed25519").write_text(generate_key()[0], encoding="utf-8")
     assert private_key(store, tmp_path) == private
