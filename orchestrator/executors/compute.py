@@ -34,7 +34,7 @@ class MachineExecutor:
         if machine.state is MachineState.STOPPED:
             request.progress("starting it again")
             machine = provider.start(machine.id)
-        request.progress(f"waiting for SSH at {machine.host}")
+        request.progress(f"waiting for SSH at {machine.host}, {BOOT_TIMEOUT:.0f} s at most")
         with key_file(private_key(request.secrets, request.folders.deployment)) as key:
             target = SshTarget(machine.host, machine.port, machine.user, key, machine.host_key)
             wait_for_ssh(target, BOOT_TIMEOUT, request.cancel)

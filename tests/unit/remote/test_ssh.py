@@ -129,8 +129,12 @@ def test_waiting_ends_when_the_time_is_over_or_the_operator_wants_it(key: tuple[
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     target = SshTarget("127.0.0.1", port, "deploy", key[0], generate_key()[1])
-    with pytest.raises(UnreachableError, match="refused"):
+    with pytest.raises(UnreachableError, match=r"refused.*Waited 0\.6 s for SSH to answer\.") as waited:
         wait_for_ssh(target, 0.6, threading.Event())
+    assert not waited.value.transient, "it has had its time"
+    with pytest.raises(UnreachableError, match="refused") as refused:
+        run(target, "true", 5)
+    assert refused.value.transient
     cancel = threading.Event()
     cancel.set()
     with pytest.raises(CancelledError):
