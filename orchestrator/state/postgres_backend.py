@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -272,7 +273,9 @@ class PostgresLock:
         if holder is None:
             return
         try:
-            self._write(replace(holder, released=render_time(self._clock())))
+            # A lost connection has given the lock back already; whatever relied on it has said so.
+            with contextlib.suppress(StateError):
+                self._write(replace(holder, released=render_time(self._clock())))
         finally:
             self._database.let_go(self._deployment, children_left=children_left)
 

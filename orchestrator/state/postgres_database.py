@@ -58,16 +58,16 @@ class PostgresDatabase:
     """
 
     def __init__(self, url: BackendUrl) -> None:
+        self._guard = threading.RLock()
+        self._connection: psycopg.Connection[Row] | None = None
+        self._has_tables = False
+        self._holds_lock = False
         options = dict(url.options)
         self.schema = options.pop("schema", DEFAULT_SCHEMA)
         if not self.schema or self.schema.startswith("pg_"):
             raise url.refused(f"{self.schema!r} cannot be the schema.")
         self._parameters = _parameters(url, options)
         self._place = f"postgresql://{url.host or 'local'}{f':{url.port}' if url.port else ''}{url.path}"
-        self._guard = threading.RLock()
-        self._connection: psycopg.Connection[Row] | None = None
-        self._has_tables = False
-        self._holds_lock = False
 
     @property
     def place(self) -> str:

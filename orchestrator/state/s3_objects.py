@@ -321,6 +321,8 @@ def _resolution(code: str, status: int, bucket: str) -> str:
             "Renew the keys or log in again (e.g. `aws sso login`); they are looked for where AWS clients look: "
             "AWS_PROFILE and ~/.aws, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the role of the machine."
         )
+    if code == "RequestTimeTooSkewed":
+        return "Set this host's clock right, then repeat the command."
     if code in _DENIED or status == 403:
         return (
             f"Allow this user s3:ListBucket on {bucket} and s3:GetObject, s3:PutObject and s3:DeleteObject on what "
@@ -328,8 +330,6 @@ def _resolution(code: str, status: int, bucket: str) -> str:
         )
     if code in {"PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}:
         return "Name the region of the bucket: `?region=…` in the URL of the state, or AWS_REGION."
-    if code == "RequestTimeTooSkewed":
-        return "Set this host's clock right, then repeat the command."
     if code == "NotImplemented":
         return "The store does not know conditional writes; use one that does, or keep the state in PostgreSQL."
     return "Mend what the store reports, or wait if it is only busy; then repeat the command."
