@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from orchestrator.planning.actions import RENEWALS, Action
@@ -160,7 +160,20 @@ def _because_of_dependencies(
                 others.append(f"{dependency} is mended")
             elif dependency in parts:
                 others.append(f"{dependency} is made from something else")
-    return wiring, others
+    return [*wiring, *_bare_machines(instance, known)], others
+
+
+def _bare_machines(instance: DesiredInstance, known: Known) -> Iterator[str]:
+    """Machines below what it is hosted on that are new, if it puts something of its own on them when it is made."""
+    waiting = list(instance.requirements.get(HOST, ())) if "create" in instance.operations else []
+    while waiting:
+        change = known.changes.get(waiting.pop())
+        if change is None:
+            continue
+        waiting += change.instance.requirements.get(HOST, ())
+        for machine in change.instance.requirements.get(MACHINE, ()):
+            if machine in known.changes and known.changes[machine].action in RENEWALS:
+                yield f"{machine} has nothing of it yet"
 
 
 def _is_wired_to_an_earlier(dependency: str, record: InstanceRecord, records: Mapping[str, InstanceRecord]) -> bool:

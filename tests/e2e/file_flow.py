@@ -53,9 +53,10 @@ class Stores:
 
 @dataclass
 class Flow:
-    """Files on their way: what was put in, when, and what came out where."""
+    """Files on their way: what was put in, when, and what came out where; their names begin with ``prefix``."""
 
     deployment: str
+    prefix: str = "file"
     put: dict[str, float] = field(default_factory=dict)
     retried: list[str] = field(default_factory=list)
     out: dict[str, set[Seen]] = field(default_factory=lambda: defaultdict(set))
@@ -116,7 +117,7 @@ class Flow:
     def _feed(self, stores: Stores) -> None:
         number = 0
         while not self._stop_putting.wait(1.0):
-            name = f"file-{number:05}.txt"
+            name = f"{self.prefix}-{number:05}.txt"
             number += 1
             while not self._put(stores, name):
                 self.retried.append(name)
@@ -148,8 +149,9 @@ class Flow:
                     self._note(key.removeprefix(folder), (place.store, key, _text(seen.modified)))
 
     def _note(self, name: str, seen: Seen) -> None:
-        self.first_out.setdefault(name, time.monotonic())
-        self.out[name].add(seen)
+        if name.removeprefix(MARK).startswith(f"{self.prefix}-"):
+            self.first_out.setdefault(name, time.monotonic())
+            self.out[name].add(seen)
 
 
 def _text(moment: datetime) -> str:

@@ -98,7 +98,7 @@ def check_timeline(events: list[dict[str, Any]]) -> None:
 def change(bed: Bed, case: Path, kind: str, component: str) -> None:
     """Bring the deployment to a case while files flow, and look at everything that is promised."""
     before = bed.machines()
-    with Flow(NAME) as flow:
+    with Flow(NAME, re.sub(r"\W+", "-", kind)) as flow:
         events = bed.apply(case)
         bed.invoke(component)
         flow.finish()
