@@ -23,6 +23,8 @@ _CLAIM = "-used-by-"
 class ImageExecutor:
     """Builds, pulls and removes component images."""
 
+    max_parallel = 4
+
     def run(self, request: OperationRequest) -> OperationResult:
         """Have the image and its archive, or remove both once no deployment uses them."""
         return self._delete(request) if request.operation == "delete" else self._create(request)
