@@ -103,12 +103,17 @@ def progress(
         picture = _picture(args, console, opened, plan, topology, title)
         lines = ProgressLines(console.note, total)
 
-        def show(event: Event) -> None:
+        def draw(event: Event) -> None:
             lines(event)
             picture(event)
 
         with console.drawing(picture):
-            yield show
+            yield draw
+
+
+def show(args: argparse.Namespace, console: Console, text: str) -> None:
+    """Tell a person something: on stdout, unless the events go there."""
+    (console.progress if _wants_json(args) else console.result)(text)
 
 
 def note_manifest(opened: OpenDeployment, manifest: Manifest) -> None:
@@ -126,7 +131,7 @@ def note_unchanged(opened: OpenDeployment, plan: Plan) -> None:
 def print_nothing_done(args: argparse.Namespace, console: Console, deployment: str, told: str) -> None:
     """Tell that there was nothing to work on, so that no run was begun; with ``--json`` by the first and last event."""
     if not _wants_json(args):
-        console.result(told)
+        show(args, console, told)
         return
     started, finished = events_of_no_run(deployment, console.command_line)
     console.result(machine.render_event(started))

@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator.cli.commands import options
 from orchestrator.cli.commands.selection import add_selection, check_selection, plan_chosen
 from orchestrator.cli.console import Console
-from orchestrator.cli.running import approve, note_manifest, note_unchanged, progress, working
+from orchestrator.cli.running import approve, note_manifest, note_unchanged, progress, show, working
 from orchestrator.cli.views import human
 from orchestrator.errors import InvalidInputError
 from orchestrator.manifest.build import build_manifest
@@ -69,8 +69,7 @@ def show_and_apply(
         ApplyFailedError: If changes failed, or something has to do without what could not be reached.
     """
     plan = saved.plan
-    show = console.progress if args.json else console.result
-    show(human.render_plan(plan, topology))
+    show(args, console, human.render_plan(plan, topology))
     obstacles = check_plan(plan, opened.secrets)
     if obstacles:
         raise InvalidInputError(obstacles)
@@ -82,7 +81,7 @@ def show_and_apply(
         if not args.json:
             console.result("\n" + human.render_endpoints(manifest))
         return 0
-    show("\n" + human.render_substitutions(plan.substitutions))
+    show(args, console, "\n" + human.render_substitutions(plan.substitutions))
     if not approve(args, console, opened, "\nApply this plan?"):
         return 1
     before()

@@ -6,7 +6,7 @@ import argparse
 
 from orchestrator.cli.commands import options
 from orchestrator.cli.console import Console
-from orchestrator.cli.running import approve, print_nothing_done, progress, working
+from orchestrator.cli.running import approve, print_nothing_done, progress, show, working
 from orchestrator.cli.views import human
 from orchestrator.errors import UsageError
 from orchestrator.planning.planner import plan_destroy
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     name = find_deployment(args.name)
     with working(name, args, console) as opened:
         if opened.state is None:
-            _show(args, console, f"{name}: nothing is left.")
+            show(args, console, f"{name}: nothing is left.")
             return 0
         return _destroy(args, console, opened)
 
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def _destroy(args: argparse.Namespace, console: Console, opened: OpenDeployment) -> int:
     state = opened.session.state
     plan = plan_by_force(state) if args.force else plan_destroy(state)
-    _show(args, console, human.render_plan(plan, None))
+    show(args, console, human.render_plan(plan, None))
     if not approve(args, console, opened, "\nRemove all of this?"):
         return 1
     total = len(plan.changes)
@@ -75,17 +75,13 @@ def _destroy(args: argparse.Namespace, console: Console, opened: OpenDeployment)
         open_providers({record.provider for record in state.instances.values()})
         with progress(args, console, opened, plan, None, title) as hook:
             asked = destroy(plan, opened, hook, args.parallelism).searched
-    _show(
+    show(
         args,
         console,
         f"\n{opened.name}: {total} instances removed in {console.elapsed():.0f} s. "
         f"Looked for leftovers by tag (providers: {', '.join(asked) or 'none'}): nothing is left.",
     )
     return 0
-
-
-def _show(args: argparse.Namespace, console: Console, text: str) -> None:
-    (console.progress if args.json else console.result)(text)
 
 
 def _make_readable(args: argparse.Namespace, console: Console) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from orchestrator.cli.commands import options
 from orchestrator.cli.commands.apply import show_and_apply
 from orchestrator.cli.console import Console
-from orchestrator.cli.running import working
+from orchestrator.cli.running import show, working
 from orchestrator.cli.views import machine, recovery
 from orchestrator.errors import UsageError
 from orchestrator.services.apply import open_providers
@@ -34,14 +34,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.list:
         return _list(args, console)
     name = find_deployment(args.name)
-    show = console.progress if args.json else console.result
     with working(name, args, console) as opened:
         if opened.state is None:
             raise UsageError("There is nothing to roll back.", detail=f"{name} has not been applied.")
         version = choose_version(opened.state, args.to)
         open_providers({record.provider for record in opened.state.instances.values()})
         rollback = prepare_rollback(opened, version)
-        show(recovery.render_rollback(rollback))
+        show(args, console, recovery.render_rollback(rollback))
         topology, names = rollback.target.loaded.topology, partial(restore_names, rollback.images)
         code = show_and_apply(args, console, opened, rollback.saved, topology, names)
         if code == 0:
