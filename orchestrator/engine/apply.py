@@ -23,6 +23,7 @@ from orchestrator.engine.operations import RunContext, perform
 from orchestrator.engine.retries import RetryingExecutors, RetryPolicy
 from orchestrator.engine.schedule import Schedule
 from orchestrator.errors import ApplyFailedError, CancelledError, DegradedError, DeployError
+from orchestrator.planning.actions import RENEWALS, Action
 from orchestrator.planning.plan import Change, Plan
 from orchestrator.state.session import StateWriter
 
@@ -131,7 +132,8 @@ class _Walk:
         address, cause = change.address, future.exception()
         if cause is None:
             self._outcome.done[address] = future.result()
-            degraded = degraded_parts(self._writer.state.instances.get(address))
+            is_made = change.action in (*RENEWALS, Action.UPDATE)
+            degraded = degraded_parts(self._writer.state.instances.get(address)) if is_made else ()
             if degraded:
                 self._outcome.degraded[address] = degraded
             self._hook(ChangeFinished(change, future.result(), degraded))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from statistics import median
 
 from orchestrator.engine.limits import NO_LIMIT, Limit
-from orchestrator.planning.actions import Action
+from orchestrator.planning.actions import REMOVALS
 from orchestrator.planning.graph import topological_order
 from orchestrator.planning.plan import Change
 from orchestrator.planning.planner import MACHINE
@@ -153,5 +153,4 @@ class Schedule:
 
 def can_do_without(change: Change) -> tuple[str, ...]:
     """What a change waits for but does not need: all machines but the first, which carries the cluster's server."""
-    is_removal = change.action in (Action.DELETE, Action.FORGET)
-    return () if is_removal else change.instance.requirements.get(MACHINE, ())[1:]
+    return () if change.action in REMOVALS else change.instance.requirements.get(MACHINE, ())[1:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance, Operation
 from orchestrator.planning.observation import Observation, Presence
 from orchestrator.planning.plan import Change, Plan
-from orchestrator.planning.planner import Wanted, plan_apply
+from orchestrator.planning.planner import Wanted, plan_apply, plan_destroy
 from orchestrator.providers.base import DeploymentTag
 from orchestrator.providers.registry import parallel_limit
 from orchestrator.state.local_store import LocalStateStore
@@ -165,6 +166,15 @@ def test_one_that_goes_away_later_leaves_it_degraded_and_the_exit_code_says_so(b
     bed.world.away = set()
     assert bed.apply().is_complete
     assert bed.plan().is_empty
+
+
+def test_what_is_taken_down_is_not_degraded(bed: Bed) -> None:
+    bed.world.away = {"pi[2]"}
+    bed.apply()
+    context, session = bed.open()
+    outcome = apply_plan(plan_destroy(session.state), replace(context, desired={}), session, bed.events.append)
+    assert outcome.is_complete
+    assert session.state.instances == {}
 
 
 def test_without_its_server_there_is_no_cluster(bed: Bed) -> None:
