@@ -7,13 +7,15 @@ import secrets as random_secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.clients.object_store import ObjectStore, open_store
+from orchestrator.clients.object_store import ObjectStore, ObjectStoreError, open_store
 from orchestrator.clients.oscar import OscarRefusedError, OscarUnreachableError
 from orchestrator.errors import OperationError, UsageError
+from orchestrator.executors.oscar_handover import MARK
 from orchestrator.executors.oscar_host import OscarHost
+from orchestrator.manifest.ends import first_services
 from orchestrator.planning.at_work import sends_to, services_at_work
 from orchestrator.state.model import InstanceRecord, State
 from orchestrator.state.secrets import SecretStore
@@ -36,6 +38,11 @@ class Service:
     input_path: str
     output_path: str
 
+    @property
+    def place(self) -> str:
+        """What tells it from all others: a former one has its successor's name, on another host."""
+        return f"{self.host.address}/{self.name}"
+
 
 def invoke(
     state: State,
@@ -45,6 +52,7 @@ def invoke(
     out: Path,
     timeout: float = 120.0,
     progress: Callable[[str], None] = lambda _line: None,
+    reread: Callable[[], State] | None = None,
 ) -> list[Path]:
     """Send a file through the pipeline, from one component on.
 
@@ -56,6 +64,7 @@ def invoke(
         out: Where the result goes: a file, or a folder; see :func:`_destinations` for several results.
         timeout: Seconds to wait for the results.
         progress: Called with a short line when something worth showing happens.
+        reread: Gives the state as it is now, for a deployment that changes meanwhile.
 
     Returns:
         The files that were written.
@@ -65,64 +74,125 @@ def invoke(
         OperationError: If a service failed or no result came in time; carries the end of the services' logs.
         RemoteError: If a store or an OSCAR does not answer.
     """
-    start = _service(_record_of(state, component), state, secrets)
+    _record_of(state, component)
     content = _read(file)
-    services = [_service(record, state, secrets) for record in _downstream(start.record, state)]
-    token = f"invoke-{random_secrets.token_hex(4)}-"
-    call = _Call(token, services, {s.name: s for s in services if not _targets(s.record, "connects_to")})
-    with ExitStack() as stack:
-        stores = {s.name: stack.enter_context(_open(s.host)) for s in [start, *call.sinks.values()]}
-        bucket, folder = _split(start.input_path)
-        key = f"{folder}{token}{_safe_name(file)}"
+    call = _Call(f"invoke-{random_secrets.token_hex(4)}-", component, secrets, reread)
+    with call.stack:
+        start = call.follow(state)
         progress(f"putting {file.name} in at {start.component}")
         before = call.job_names()
-        stores[start.name].put(bucket, key, content)
-        found = _await_results(call, stores, before, time.monotonic() + timeout, timeout)
+        _put(call, start, f"{call.token}{_safe_name(file)}", content)
+        found = _await_results(call, before, time.monotonic() + timeout, timeout)
         number = sum(len(keys) for keys in found.values())
         progress(f"{number} result{'' if number == 1 else 's'} after the last component")
-        return _bring(call, stores, found, out)
+        return _bring(call, found, out)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Call:
-    """One call: its token, the services it passes, and those at whose end results are expected."""
+    """One call: its token, the services it may pass, and those at whose ends results are expected.
+
+    A deployment may change meanwhile. What was wired when the file was put in stays whole until the file is through, or
+    hands it over; so results come out at all the ends of some wiring that was in force since.
+
+    Attributes:
+        token: Begins the file's name.
+        component: Where the file goes in.
+        secrets: The deployment's secret values.
+        reread: Gives the state as it is now; ``None`` if it does not change.
+        services: Services by place.
+        sinks: Those at an end, by place.
+        ways: Places of the ends of every wiring.
+        stores: Open stores by place.
+        stack: Closes them.
+        serial: Of the state last looked at.
+    """
 
     token: str
-    services: Sequence[Service]
-    sinks: Mapping[str, Service]
+    component: str
+    secrets: SecretStore
+    reread: Callable[[], State] | None = None
+    services: dict[str, Service] = field(default_factory=dict)
+    sinks: dict[str, Service] = field(default_factory=dict)
+    ways: dict[frozenset[str], None] = field(default_factory=dict)
+    stores: dict[str, ObjectStore] = field(default_factory=dict)
+    stack: ExitStack = field(default_factory=ExitStack)
+    serial: int = -1
+
+    def follow(self, state: State) -> Service:
+        """Take in how a state is wired; the service where files go in by it."""
+        self.serial = state.serial
+        start = _service(_record_of(state, self.component), state, self.secrets)
+        services = [_service(record, state, self.secrets) for record in _downstream(start.record, state)]
+        sinks = {s.place: s for s in services if not _targets(s.record, "connects_to")}
+        self.services |= {s.place: s for s in services}
+        self.sinks |= sinks
+        self.ways[frozenset(sinks)] = None
+        for service in (start, *sinks.values()):
+            if service.place not in self.stores:
+                self.stores[service.place] = self.stack.enter_context(_open(service.host))
+        return start
+
+    def look_again(self) -> Service | None:
+        """Follow what changed since; ``None`` if nothing did."""
+        state = self.reread() if self.reread is not None else None
+        if state is None or state.serial == self.serial:
+            return None
+        if self.component not in {_component(r) for r in _services(state)}:
+            # The component was split or renamed: its files go to what is now first.
+            at_work = services_at_work(state.instances)
+            self.component = next(map(_component, first_services(at_work, state)), self.component)
+        return self.follow(state)
 
     def job_names(self) -> dict[str, set[str]]:
         """Jobs that every service remembers; none for one that does not tell."""
-        return {service.name: set(_jobs(service)) for service in self.services}
+        return {place: set(_jobs(service)) for place, service in self.services.items()}
 
     def logs(self, before: Mapping[str, set[str]]) -> Iterator[tuple[Service, str, str]]:
         """Service, status and log of every job that began since ``before`` and names the token."""
-        for service in self.services:
+        for place, service in self.services.items():
             for job, status in _jobs(service).items():
-                if job not in before.get(service.name, set()):
+                if job not in before.get(place, set()):
                     log = service.host.client.read_log(service.name, job)
                     if self.token in log:
                         yield service, status, log
 
 
+def _put(call: _Call, start: Service, name: str, content: bytes) -> None:
+    """Put the file in; if its place has just gone, where files go in by now."""
+    bucket, folder = _split(start.input_path)
+    try:
+        call.stores[start.place].put(bucket, f"{folder}{name}", content)
+    except ObjectStoreError:
+        now = call.look_again()
+        if now is None:
+            raise
+        bucket, folder = _split(now.input_path)
+        call.stores[now.place].put(bucket, f"{folder}{name}", content)
+
+
 def _await_results(
-    call: _Call, stores: Mapping[str, ObjectStore], before: Mapping[str, set[str]], deadline: float, timeout: float
+    call: _Call, before: Mapping[str, set[str]], deadline: float, timeout: float
 ) -> dict[str, list[str]]:
-    """Keys of the results at every sink, once all are there and no more are coming."""
+    """Keys of the results at every sink, once all of some wiring are there and no more are coming."""
     found: dict[str, list[str]] = {}
     turn = 0
     while time.monotonic() < deadline:
         time.sleep(_POLL)
         turn += 1
-        seen = {name: _results(service, stores[name], call.token) for name, service in call.sinks.items()}
+        seen = {
+            place: _results(service, call.stores[place], call.token, is_alone=len(call.ways) == 1)
+            for place, service in call.sinks.items()
+        }
         # A component may leave several files: two equal looks and no job under way say that these are all.
-        settled = all(seen.values()) and seen == found
+        settled = seen == found and any(all(seen[place] for place in way) for way in call.ways)
         found = seen
         if settled and not _busy(call, before):
             return found
         if turn % _LOOK_AT_JOBS_EVERY == 0:
+            call.look_again()
             _stop_if_failed(call, before)
-    missing = ", ".join(call.sinks[name].component for name, keys in found.items() if not keys) or "every component"
+    missing = ", ".join(call.sinks[place].component for place, keys in found.items() if not keys) or "every component"
     raise OperationError(
         "No result came in time.",
         detail=f"Nothing came out of {missing} within {timeout:g} s.\n{_told(call, before)}".rstrip(),
@@ -145,9 +215,9 @@ def _stop_if_failed(call: _Call, before: Mapping[str, set[str]]) -> None:
 
 def _busy(call: _Call, before: Mapping[str, set[str]]) -> bool:
     """Whether a job at the end of the pipeline is still under way; one that names another call does not count."""
-    for service in call.sinks.values():
+    for place, service in call.sinks.items():
         for job, status in _jobs(service).items():
-            if job not in before.get(service.name, set()) and status not in _ENDED:
+            if job not in before.get(place, set()) and status not in _ENDED:
                 try:
                     log = service.host.client.read_log(service.name, job)
                 except (OscarUnreachableError, OscarRefusedError):
@@ -174,17 +244,23 @@ def _jobs(service: Service) -> dict[str, str]:
     return {name: str(job.get("status", "")) for name, job in jobs.items()}
 
 
-def _results(service: Service, store: ObjectStore, token: str) -> list[str]:
+def _results(service: Service, store: ObjectStore, token: str, *, is_alone: bool) -> list[str]:
+    """Keys of what came out, under its name or marked as handed over; none of a store that has gone meanwhile."""
     bucket, folder = _split(service.output_path)
-    return sorted(key for key in store.list(bucket, folder + token))
+    try:
+        return sorted(key for mark in ("", MARK) for key in store.list(bucket, f"{folder}{mark}{token}"))
+    except ObjectStoreError:
+        if is_alone:
+            raise
+        return []
 
 
-def _bring(call: _Call, stores: Mapping[str, ObjectStore], found: Mapping[str, Sequence[str]], out: Path) -> list[Path]:
+def _bring(call: _Call, found: Mapping[str, Sequence[str]], out: Path) -> list[Path]:
     places = [(name, key) for name, keys in found.items() for key in keys]
     names = [(call.sinks[name].component, key.rsplit("/", 1)[-1].replace(call.token, "", 1)) for name, key in places]
     targets = _destinations(names, out)
     for (name, key), target in zip(places, targets, strict=True):
-        content = stores[name].get(_split(call.sinks[name].output_path)[0], key)
+        content = call.stores[name].get(_split(call.sinks[name].output_path)[0], key)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
     return targets
@@ -226,7 +302,7 @@ def _read(file: Path) -> bytes:
 
 
 def _record_of(state: State, component: str) -> InstanceRecord:
-    services = {str(r.inputs.get("properties.component", r.node)): r for r in _services(state)}
+    services = {_component(r): r for r in _services(state)}
     if component in services:
         return services[component]
     names = ", ".join(sorted(services)) or "none"
@@ -234,6 +310,10 @@ def _record_of(state: State, component: str) -> InstanceRecord:
         "There is no such component.",
         detail=f"{state.deployment} has no service of a component {component!r}; has: {names}.",
     )
+
+
+def _component(record: InstanceRecord) -> str:
+    return str(record.inputs.get("properties.component", record.node))
 
 
 def _services(state: State) -> list[InstanceRecord]:

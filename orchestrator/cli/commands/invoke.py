@@ -8,7 +8,9 @@ from pathlib import Path
 from orchestrator.cli.commands import options
 from orchestrator.cli.console import Console
 from orchestrator.errors import UsageError
+from orchestrator.services.deployment import open_for_reading
 from orchestrator.services.invoke import invoke
+from orchestrator.state.model import State
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +33,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     opened = options.open_named(args.targets[0] if len(args.targets) == 3 else None, console)
     if opened.state is None:
         raise UsageError("There is nothing to invoke.", detail=f"{opened.name} has not been applied.")
+    state = opened.state
+
+    def reread() -> State:
+        return open_for_reading(opened.name).state or state
+
     for path in invoke(
-        opened.state, opened.secrets, component, Path(file), args.output, args.timeout, console.progress
+        state, opened.secrets, component, Path(file), args.output, args.timeout, console.progress, reread
     ):
         console.result(str(path))
     return 0
