@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.errors import ProviderError
 from orchestrator.providers.base import DeploymentTag, Machine, MachineProvider, MachineRequest, MachineState
-from orchestrator.providers.registry import PROVIDERS, load_provider
+from orchestrator.providers.registry import PROVIDERS, load_provider, parallel_limit
 
 pytestmark = pytest.mark.engine
 
@@ -67,6 +67,10 @@ def bed(request: pytest.FixtureRequest) -> Iterator[Bed]:
 
 def test_every_provider_has_a_bed() -> None:
     assert sorted(BEDS) == sorted(PROVIDERS)
+
+
+def test_every_provider_says_how_many_machines_it_makes_at_once() -> None:
+    assert all(parallel_limit(name) >= 1 for name in PROVIDERS)
 
 
 def test_a_created_machine_runs_and_is_found(bed: Bed) -> None:
