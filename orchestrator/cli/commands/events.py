@@ -44,6 +44,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         if text := teller.tell(event):
             console.result(text)
     ended = read_run(folder)
+    if text := teller.untold():
+        console.result(text)
     if not teller.told_the_end and ended.outcome != RUNNING:
         console.result(
             f"The run was cut off: its process ended without a word. Its log: {folder / 'debug.log'}\n"

@@ -51,6 +51,7 @@ class EventTeller:
     def __init__(self) -> None:
         self.told_the_end = False
         self._lines = LineWriter()
+        self._failures: list[str] = []
 
     def tell(self, event: Mapping[str, Any]) -> str:
         """One event as text; nothing if it says nothing to a person."""
@@ -59,14 +60,19 @@ class EventTeller:
             return _ending(event)
         line = self._lines.line(event)
         if event["event"] == "change-failed":
-            line = "\n".join([line, *_failure(event)])
+            self._failures += _failure(event)
         return with_time(float(event.get("elapsed") or 0), line) if line else ""
+
+    def untold(self) -> str:
+        """The causes of failures in a run that came to no end, which would have told them."""
+        return "" if self.told_the_end else "\n".join(self._failures)
 
 
 def _failure(event: Mapping[str, Any]) -> list[str]:
-    lines = [f"             {line}" for line in str(event["error"].get("detail", "")).splitlines()]
+    lines = [f"✗ {event['address']}: {event['error'].get('summary', '')}"]
+    lines += [f"    {line}" for line in str(event["error"].get("detail", "")).splitlines()]
     log = event.get("log") or {}
-    return lines + [f"             │ {line}" for line in log.get("lines", ())]
+    return lines + [f"    │ {line}" for line in log.get("lines", ())]
 
 
 def _ending(event: Mapping[str, Any]) -> str:
