@@ -29,7 +29,7 @@ class KilledError(BaseException):
 
 @dataclass
 class Thing:
-    """What exists outside; ``on`` holds the tokens of the machines that it goes with."""
+    """What exists outside; ``on`` names the machines that it goes with."""
 
     address: str
     kind: str
@@ -42,7 +42,7 @@ class World:
     """What exists outside of the program, and when the program is killed.
 
     Attributes:
-        things: By token.
+        things: By what the outside tells them apart.
         log: Every boundary that was passed, e.g. ``edge[0] create begins``.
         kill_at: Number of the boundary at which the program is killed; -1 for never.
         dead: Whether it was.
@@ -91,7 +91,7 @@ class World:
 
 
 class PretendExecutor:
-    """Runs every operation: something that is made is a thing with the record's token."""
+    """Runs every operation: something that is made is a thing of the world."""
 
     def run(self, request: OperationRequest) -> OperationResult:
         """Make, change or remove; dies before or after, as the world says."""
@@ -103,30 +103,23 @@ class PretendExecutor:
         assert pending is not None, "the record is durable before the first outside call"
         with world.guard:
             if request.operation == "delete":
-                world.remove(pending.token)
+                world.remove(_identity(request))
             elif request.operation != "stop":
                 kind = request.implementation.artifact_type.rpartition(".")[2]
-                address = present_address(request.record.address)
                 on = frozenset() if kind in ("Machine", "ImageBuild") else frozenset(_machines(request))
                 assert on <= world.things.keys(), f"{request.record.address} is made on machines that are not there"
-                if kind == "ImageBuild":
-                    # An image is what it was made from: another one takes its place by name, not beside it.
-                    earlier = [t for t, thing in world.things.items() if thing.address == address]
-                    for token in earlier:
-                        world.remove(token)
-                world.things.setdefault(pending.token, Thing(address, kind, request.tag.lineage, on))
+                address = present_address(request.record.address)
+                world.things[_identity(request)] = Thing(address, kind, request.tag.lineage, on)
         world.pass_boundary(f"{name} done")
         return OperationResult(attributes_of(request))
 
     def observe(self, request: OperationRequest) -> Observation:
-        """By token, as a provider finds something by its tag."""
+        """Whether it is there, or that nobody can say."""
         world = World.current
         if world.away:
             return Observation(Presence.UNKNOWN, "no answer")
-        record = request.record
         with world.guard:
-            token = creation_token(request.tag.lineage, present_address(record.address), record.generation)
-            there = token in world.things
+            there = _identity(request) in world.things
         return Observation(Presence.PRESENT if there else Presence.MISSING)
 
 
@@ -176,6 +169,15 @@ class PretendProvider:
             *(Resource("machine", m.id, m.id[:8], m.address) for m in self.find(deployment)),
             *World.current.leftovers,
         ]
+
+
+def _identity(request: OperationRequest) -> str:
+    """By what the outside tells one thing from another: a machine by its token, all else by its name where it is."""
+    record = request.record
+    address = present_address(record.address)
+    if record.provider:
+        return creation_token(request.tag.lineage, address, record.generation)
+    return f"{address} on {record.inputs.get('requirements.host', [])}"
 
 
 def _machines(request: OperationRequest) -> list[str]:
