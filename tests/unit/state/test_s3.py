@@ -368,7 +368,7 @@ HOLDER = """
 import subprocess, sys
 from orchestrator.state.backend import lock_of, open_backend
 
-lock = lock_of("demo", open_backend()).acquire("deploy apply production.yaml", run="r1")
+lock = lock_of(sys.argv[1], open_backend()).acquire("deploy apply production.yaml", run="r1")
 child = 0
 if "child" in sys.argv:
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -382,11 +382,11 @@ sys.stdin.readline()
 
 
 @contextmanager
-def holding(url: str, home: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def holding(url: str, home: Path, *words: str, deployment: str = "demo") -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A process of another host (a folder of its own) that holds the lock, and the child it started."""
     environment = {**os.environ, "DEPLOY_STATE": url, "DEPLOY_HOME": str(home)}
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, *words],
+        [sys.executable, "-c", HOLDER, deployment, *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -1,0 +1,96 @@
+"""The whole command line over a pretend continuum, its state kept remotely, from two hosts in turn."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from orchestrator.state.remote_store import RemoteStateStore
+from tests.unit.recovery.conftest import Deploy, application, deploy, world
+from tests.unit.recovery.pretend import KilledError, World
+from tests.unit.state.conftest import fresh_place
+from tests.unit.state.test_s3 import holding
+
+__all__ = ["application", "deploy", "world"]
+NAME = "mask-detection-rehearsal"
+REMOTE = ("s3", "postgresql")
+
+
+@pytest.fixture(params=REMOTE)
+def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, application: Path) -> str:
+    """The place that DEPLOY_STATE names."""
+    place = fresh_place(request, request.param, tmp_path)
+    monkeypatch.setenv("DEPLOY_STATE", place)
+    return place
+
+
+def test_one_host_applies_and_another_goes_on(
+    url: str, application: Path, world: World, deploy: Deploy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    deploy("apply", application, "--rehearse", "--auto-approve")
+    made = world.addresses()
+    assert made
+    assert not (tmp_path / ".deploy" / NAME / "state").exists()
+    assert not (tmp_path / ".deploy" / NAME / "secrets").exists()
+
+    monkeypatch.setenv("DEPLOY_HOME", str(tmp_path / "another-host"))
+    assert "No changes" in deploy("plan", application, "--rehearse")
+    deploy("apply", application, "--rehearse", "--auto-approve")
+    assert world.addresses() == made
+    listed = json.loads(deploy("state", "list", "--json"))
+    assert listed["deployment"] == NAME
+    deploy("destroy", NAME, "--auto-approve")
+    assert world.addresses() == []
+    assert "no deployment" in deploy("state", "list", "--all")
+
+    monkeypatch.setenv("DEPLOY_HOME", str(tmp_path / ".deploy"))
+    assert "was destroyed before" in deploy("destroy", NAME, "--auto-approve")
+
+
+def test_of_two_applies_from_two_hosts_one_is_refused(
+    url: str, application: Path, world: World, deploy: Deploy, tmp_path: Path
+) -> None:
+    with holding(url, tmp_path / "another-host", deployment=NAME) as (process, _):
+        told = deploy("apply", application, "--rehearse", "--auto-approve", expect=1)
+        assert "The deployment is in use" in told
+        assert f"process {process.pid}" in told
+        assert world.addresses() == []
+        assert "create" in deploy("plan", application, "--rehearse")
+        process.communicate("\n\n", timeout=20)
+    deploy("apply", application, "--rehearse", "--auto-approve")
+    assert world.addresses()
+
+
+def test_killed_at_some_boundaries_the_next_run_finishes(
+    url: str, application: Path, world: World, deploy: Deploy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    append, compact = RemoteStateStore.append, RemoteStateStore.compact
+
+    def dying_append(self: RemoteStateStore, entries: list) -> None:  # type: ignore[type-arg]
+        world.pass_boundary(f"before entry {entries[0].serial}")
+        append(self, entries)
+        world.pass_boundary(f"after entry {entries[0].serial}")
+
+    def dying_compact(self: RemoteStateStore, state: object) -> None:
+        world.pass_boundary("before a snapshot")
+        compact(self, state)  # type: ignore[arg-type]
+        world.pass_boundary("after a snapshot")
+
+    monkeypatch.setattr(RemoteStateStore, "append", dying_append)
+    monkeypatch.setattr(RemoteStateStore, "compact", dying_compact)
+    for number in random.Random(7).sample(range(2, 60), 5):
+        world.revive(number)
+        with pytest.raises(KilledError):
+            deploy("apply", application, "--rehearse", "--auto-approve", "--parallelism", "1")
+        assert max(Counter(world.addresses("Machine")).values(), default=1) == 1
+    world.revive()
+    monkeypatch.setenv("DEPLOY_HOME", str(tmp_path / "another-host"))
+    deploy("apply", application, "--rehearse", "--auto-approve")
+    machines = Counter(world.addresses("Machine"))
+    assert machines
+    assert max(machines.values()) == 1
+    assert "No changes" in deploy("plan", application, "--rehearse")
