@@ -162,6 +162,37 @@ def test_independent_changes_run_at_the_same_time_and_no_more_than_allowed(bed: 
     assert most <= 3
 
 
+def test_machines_of_a_provider_are_bounded_by_it_and_others_go_on(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.providers.local.provider.LocalProvider.max_parallel", 2)
+    machines = [replace(instance(f"m{n}"), provider="local") for n in range(12)]
+    others = [instance(f"n{n}") for n in range(6)]
+    running: set[str] = set()
+    most = 0
+    guard = threading.Lock()
+    others_are_through = threading.Barrier(len(others) + 1, timeout=5)
+
+    def watch(request: OperationRequest) -> None:
+        nonlocal most
+        address = request.instance.address
+        if address.startswith("n") and request.operation == "create":
+            others_are_through.wait()
+            return
+        if address == "m0" and request.operation == "create":
+            # Held up until every other one has been started: the provider's being busy must not keep them.
+            others_are_through.wait()
+        with guard:
+            running.add(address)
+            most = max(most, sum(a.startswith("m") for a in running))
+        time.sleep(0.001)
+        with guard:
+            running.discard(address)
+
+    bed.world.before = watch
+    wanted = Wanted("local", {i.address: i for i in (*machines, *others)})
+    assert bed.apply(wanted, parallelism=len(others) + 2).is_complete
+    assert most == 2
+
+
 def test_a_failure_stops_its_dependants_only_and_all_failures_are_told(bed: Bed) -> None:
     def fail(request: OperationRequest) -> None:
         if request.instance.address in ("b", "x"):
