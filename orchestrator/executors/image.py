@@ -11,6 +11,7 @@ import docker
 from orchestrator.clients.engine import connect, engine_architecture, translated_errors
 from orchestrator.errors import EngineUnavailableError, OperationError, ProviderError
 from orchestrator.executors.base import OperationRequest, OperationResult
+from orchestrator.images.base_image import IMAGE_LABEL
 from orchestrator.images.build_container import build_lock, find_image
 from orchestrator.images.component import ComponentImage, ImageMaker
 from orchestrator.planning.observation import Difference, Observation, Presence
@@ -83,15 +84,13 @@ class ImageExecutor:
         if not archive:
             return OperationResult(changed=False)
         with build_lock(str(attributes.get("digest"))):
-            users = request.folders.cache / f"{archive}{_USERS}"
-            _marker(users, request).unlink(missing_ok=True)
-            if not users.is_dir() or not any(users.iterdir()):
-                if users.is_dir():
-                    users.rmdir()
-                (request.folders.cache / archive).unlink(missing_ok=True)
+            _leave(request.folders.cache / archive, request)
             # An image that was pulled is not ours to remove.
             if reference.startswith(_OURS):
                 _release(connect(), reference, request)
+        _leave_earlier(request)
+        if reference.startswith(_OURS):
+            _release_earlier(connect(), request)
         return OperationResult()
 
 
@@ -125,6 +124,35 @@ def _claim(client: docker.DockerClient, image: ComponentImage, request: Operatio
     repository, _, version = image.reference.rpartition(":")
     with translated_errors(f"tagging the image {image.reference}"):
         client.images.get(image.id).tag(repository, f"{version}{_used_by(request)}")
+
+
+def _leave(archive: Path, request: OperationRequest) -> None:
+    """Say that this instance uses an archive no longer, and remove it if it was the last one."""
+    users = archive.with_name(f"{archive.name}{_USERS}")
+    _marker(users, request).unlink(missing_ok=True)
+    if not users.is_dir() or not any(users.iterdir()):
+        if users.is_dir():
+            users.rmdir()
+        archive.unlink(missing_ok=True)
+
+
+def _leave_earlier(request: OperationRequest) -> None:
+    """The same for the archives of images that the instance had before."""
+    for users in sorted((request.folders.cache / "images").glob(f"*{_USERS}")):
+        if _marker(users, request).exists():
+            archive = users.with_name(users.name.removesuffix(_USERS))
+            with build_lock(f"sha256:{archive.stem}"):
+                _leave(archive, request)
+
+
+def _release_earlier(client: docker.DockerClient, request: OperationRequest) -> None:
+    """Let go of the images that the instance had before, which were kept so that a rollback finds them."""
+    own = _used_by(request)
+    with translated_errors("looking for earlier images"):
+        images = client.images.list(filters={"label": f"{IMAGE_LABEL}=component"})
+    for image_id, tag in [(str(i.id), str(t)) for i in images for t in i.tags if t.endswith(own)]:
+        with build_lock(image_id):
+            _release(client, tag.removesuffix(own), request)
 
 
 def _release(client: docker.DockerClient, reference: str, request: OperationRequest) -> None:

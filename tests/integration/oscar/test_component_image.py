@@ -236,3 +236,31 @@ def wait_for(standin: Any, store: Any, key: str, bucket: str) -> bytes:
         client = standin.client()
         logs = [client.read_log(s, j) for s in ("blurry-faces", "mask-detector") for j in client.read_jobs(s)]
         raise AssertionError(f"{error}\n" + "\n".join(logs)) from error
+
+
+def test_an_image_that_was_built_before_is_used_again_though_its_sources_are_others_now(
+    tmp_path: Path, source: Path
+) -> None:
+    """As a rollback asks for it; and when the instance goes, its earlier images go with it."""
+    from orchestrator.clients.engine import connect
+    from orchestrator.executors.image import ImageExecutor
+    from orchestrator.images.build_container import find_image
+
+    executor = ImageExecutor()
+    then = request_for(tmp_path, "Echo_1", source)
+    first = executor.run(then).attributes
+    (source / "main.py").write_text("print('another one')\n")
+    now = request_for(tmp_path, "Echo_1", source)
+    second = executor.run(now).attributes
+    assert second["digest"] != first["digest"]
+
+    assert executor.run(then).attributes == first
+    shutil.rmtree(source)
+    assert executor.run(then).attributes == first
+
+    record = replace(then.record, attributes=first)
+    gone = replace(then, operation="delete", record=record)
+    executor.run(gone)
+    assert find_image(connect(), str(first["reference"])) is None
+    assert find_image(connect(), str(second["reference"])) is None
+    assert not list((tmp_path / "cache" / "images").iterdir())
