@@ -17,7 +17,7 @@ from orchestrator.executors.base import OperationRequest
 from orchestrator.executors.oscar_drain import Sorted, read_jobs, sort_inputs, unfinished, wait_until_ended
 from orchestrator.executors.oscar_host import OscarHost, input_paths, split_path
 from orchestrator.planning.heirs import heirs_of
-from orchestrator.planning.records import HOST, targets_of
+from orchestrator.planning.records import CONNECTS_TO, HOST, targets_of
 from orchestrator.state.former import is_former
 from orchestrator.state.model import InstanceRecord
 from orchestrator.topology.model import Value
@@ -91,6 +91,8 @@ class Retirement:
             }
             for place, heirs in places.items():
                 self._settle(place, heirs, registered=service is not None)
+            if not self.stays and not targets_of(self.request.record, CONNECTS_TO):
+                self._save_results(own, stack)
             deregister(self.host, self.name)
             for place, heirs in places.items():
                 if heirs:
@@ -185,6 +187,27 @@ class Retirement:
             how = f", marked {MARK}* since they may have been worked on" if mark else ""
             self.request.progress(f"handed over {number} of the files left in {place.bucket}/{place.folder}{how}")
 
+    def _save_results(self, own: ObjectStore, stack: ExitStack) -> None:
+        """Results on a store that goes: to where the heir's results are, under the names that they have, else here."""
+        path = str(self.request.instance.properties[_PATH])
+        place = Place.at(own, path)
+        targets = []
+        for address in self.heirs:
+            instance = self.request.desired[address]
+            hosts = [self.request.known[a] for a in instance.requirements.get(HOST, ()) if a in self.request.known]
+            if hosts and not instance.requirements.get(CONNECTS_TO):
+                store = stack.enter_context(OscarHost.of(hosts[0], self.request.secrets).open_store())
+                targets.append(Place.at(store, str(instance.properties[_PATH])))
+        found = tuple(own.list(place.bucket, place.folder))
+        if targets:
+            self._hand_over(place, targets, found, "")
+            return
+        folder = self.request.folders.deployment / KEPT / self.name
+        for key in found:
+            save(folder, key, own.get(place.bucket, key))
+        if found:
+            self.request.progress(f"{len(found)} results were saved in {folder}")
+
     def _keep_done(self, place: Place, keys: Iterable[str]) -> None:
         """Put inputs that are done aside in the same store, so that their bucket can go."""
         bucket = f"{place.bucket}{FORMER}"
@@ -231,7 +254,7 @@ class Retirement:
             properties = {k.removeprefix("properties."): v for k, v in record.inputs.items()}
             if "input_path" in properties:
                 paths += input_paths(properties)
-                paths += [] if targets_of(record, "connects_to") else [str(properties.get(_PATH, ""))]
+                paths += [] if targets_of(record, CONNECTS_TO) else [str(properties.get(_PATH, ""))]
         return any(split_path(path)[0] == place.bucket for path in paths) or self._has_others(place)
 
     @staticmethod
@@ -278,7 +301,7 @@ def leaving_senders(request: OperationRequest, receiver: InstanceRecord) -> list
     for record in request.known.values():
         goes = is_former(record.address) or (request.desired and record.address not in request.desired)
         wired = record.wired.get(request.instance.address, receiver.generation) == receiver.generation
-        sends = request.instance.address in targets_of(record, "connects_to")
+        sends = request.instance.address in targets_of(record, CONNECTS_TO)
         if goes and wired and sends and record.inputs.get(f"properties.{_PATH}") not in own:
             found.append(record)
     return found
@@ -287,7 +310,7 @@ def leaving_senders(request: OperationRequest, receiver: InstanceRecord) -> list
 def forget_sender(request: OperationRequest) -> None:
     """Let the services that a retired one sent to listen no longer to what comes from it."""
     path = str(request.instance.properties.get(_PATH) or "")
-    for address in request.instance.requirements.get("connects_to", ()):
+    for address in request.instance.requirements.get(CONNECTS_TO, ()):
         record, instance = request.known.get(address), request.desired.get(address)
         if record is None or instance is None or path in input_paths(instance.properties):
             continue

@@ -38,7 +38,7 @@ def heirs_of(
     before = [a for a, r in known.items() if r.inputs.get(_OUTPUT) in paths and not is_former(a)]
     staying = [a for a in before if a in services]
     if staying:
-        following = dict.fromkeys(t for a in staying for t in _following(services[a]))
+        following = dict.fromkeys(t for a in staying for t in _following(services[a]) if t in services)
         return _only(following, address, known, services)
     if not before:
         return _only(_firsts(services), address, known, services)

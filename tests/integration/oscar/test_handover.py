@@ -197,6 +197,14 @@ def test_without_an_heir_files_stay_where_they_are_or_are_saved(moving: Moving, 
     assert any(str(kept.parent.parent) in line for line in moving.told)
 
 
+def test_results_on_a_store_that_goes_are_saved(moving: Moving, tmp_path: Path) -> None:
+    with moving.edge.store() as old:
+        put(old, "a")
+        assert moving.results(1) == ["a"]
+    moving.stop("second", moving.wanted("first-oscar", services=("first",)))
+    assert (tmp_path / "kept" / "second" / "output" / "a").read_bytes() == b"a"
+
+
 def test_an_oscar_that_goes_and_is_away_holds_up_nothing(moving: Moving) -> None:
     moving.move()
     moving.edge.stop()

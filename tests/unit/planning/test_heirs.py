@@ -91,6 +91,13 @@ def test_the_heir_gets_what_the_old_one_would_have_got(
         assert found == heirs
 
 
+def test_what_is_not_wanted_inherits_nothing() -> None:
+    """A plan that was narrowed down knows only a part of what is wanted."""
+    part = {"a": wanted({"a": ["b"], "b": []})["a"]}
+    known = recorded({"a": ["b"], "b": []})
+    assert heirs_of(known["b"], known, part) == ()
+
+
 def test_what_moved_inherits_from_itself() -> None:
     record = replace(recorded({"a": []})["a"], address="a@3")
     assert heirs_of(record, {}, wanted({"a": [], "b": []})) == ("a",)
