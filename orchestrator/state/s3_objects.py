@@ -17,6 +17,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     HTTPClientError,
+    IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
     ProfileNotFound,
@@ -108,13 +109,24 @@ class S3Objects:
         """An object, or ``None`` if there is none."""
         with self._translated("read", key):
             try:
-                answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)
-                content = answer["Body"].read()
+                answer, content = self._whole(key)
             except ClientError as error:
                 if _code(error) in _ABSENT:
                     return None
                 raise
-        return StoredObject(bytes(content), str(answer["ETag"]), str(answer.get("Metadata", {}).get("writer", "")))
+        return StoredObject(content, str(answer["ETag"]), str(answer.get("Metadata", {}).get("writer", "")))
+
+    def _whole(self, key: str) -> tuple[Any, bytes]:
+        """The answer with all of its content; asked for again when that breaks off."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)
+            try:
+                return answer, answer["Body"].read()
+            except (IncompleteReadError, HTTPClientError):
+                if attempt == _ATTEMPTS:
+                    raise
+                self.pause(0.2 * attempt)
+        raise AssertionError("the last attempt returns or raises")
 
     def get_all(self, keys: Sequence[str]) -> dict[str, StoredObject]:
         """Several objects at once; those that are not there are left out."""
@@ -297,7 +309,7 @@ def explain(error: Exception, doing: str, what: str, bucket: str, endpoint: str)
         return found.passing() if passing else found
     if isinstance(error, (NoCredentialsError, PartialCredentialsError, ProfileNotFound)):
         return StateError(summary, detail=f"{told}{error}.", resolution=_resolution("ExpiredToken", 0, bucket))
-    if isinstance(error, (HTTPClientError, NoConnectionError)):
+    if isinstance(error, (HTTPClientError, NoConnectionError, IncompleteReadError)):
         return StateError(
             summary,
             detail=f"{told}{error} (after {_ATTEMPTS} attempts of at most {_CONNECT + _ANSWER} s each).",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import pwd
 import shutil
@@ -10,17 +11,52 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from orchestrator.state.backend import Backend, open_backend
 
 BUCKET = "states"
 PLACES = ("local", "s3", "postgresql")
 """What the contract of back-ends is held against."""
+
+
+def make_certificate(folder: Path, name: str = "server") -> tuple[Path, Path]:
+    """A certificate for this host that is its own authority, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    names: list[x509.GeneralName] = [
+        x509.DNSName("localhost"),
+        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+    ]
+    start = datetime(2020, 1, 1, tzinfo=UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=365 * 100))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / f"{name}.crt", folder / f"{name}.key"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    paths[1].touch(mode=0o600)
+    paths[1].write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return paths
 
 
 @dataclass(frozen=True)
@@ -36,6 +72,11 @@ class PostgresServer:
     def url(self) -> str:
         """Without the schema."""
         return f"postgresql://deploy@127.0.0.1:{self.port}/postgres"
+
+    @property
+    def certificate(self) -> Path:
+        """What a client has to trust."""
+        return self.folder / "server.crt"
 
     def control(self, *arguments: str) -> None:
         """Run pg_ctl as a user who may."""
@@ -54,6 +95,7 @@ class PostgresServer:
 
     def start(self) -> None:
         options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self.folder}"
+        options += f" -c ssl=on -c ssl_cert_file={self.certificate} -c ssl_key_file={self.folder / 'server.key'}"
         quick = "-c fsync=off -c shared_buffers=16MB -c max_connections=40"
         self.control("start", "-l", str(self.folder / "server.log"), "-o", f"{options} {quick}")
 
@@ -96,8 +138,10 @@ def postgres_server() -> Iterator[PostgresServer]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = PostgresServer(folder, programs, unprivileged_user(), port)
+    made_files = make_certificate(folder)
     if server.user:
-        os.chown(folder, int(server.user), int(server.user))
+        for path in (folder, *made_files):
+            os.chown(path, int(server.user), int(server.user))
     command = ["initdb", "-D", str(folder / "data"), "-U", "deploy", "-A", "trust", "-E", "UTF8", "--no-sync"]
     command[0] = str(programs / "initdb")
     made = subprocess.run(server.as_user(command), capture_output=True, text=True, timeout=120, check=False, cwd="/")

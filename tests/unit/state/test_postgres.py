@@ -19,7 +19,7 @@ from orchestrator.state.backend import Backend, choose, lock_of, open_backend
 from orchestrator.state.postgres_database import PostgresDatabase, _parameters
 from orchestrator.state.session import DeploymentSession
 from orchestrator.state.snapshot import parse_snapshot
-from tests.unit.state.conftest import PostgresServer
+from tests.unit.state.conftest import PostgresServer, make_certificate
 from tests.unit.state.test_backends import filled, instance
 from tests.unit.state.test_s3 import end, holding
 
@@ -169,6 +169,19 @@ def test_what_crosses_a_network_is_encrypted_unless_said_otherwise(
     assert _parameters(url, dict(url.options)).get("sslmode") == wanted
 
 
+def test_a_server_has_to_show_who_it_is(
+    url: str, open_place: Open, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    other, _ = make_certificate(tmp_path, "other")
+    right = f"{url}&sslmode=verify-full&sslrootcert={postgres_server.certificate}"
+    state = filled(open_place(right)).state
+    assert open_place(right).state_store("demo").load() == state
+    with pytest.raises(StateError, match="cannot be read") as caught:
+        open_place(right.replace(str(postgres_server.certificate), str(other))).state_store("demo").load()
+    assert "certificate verify failed" in caught.value.detail
+    assert "sslrootcert" in caught.value.resolution
+
+
 # ------------------------------------------------------------------------------------------------------------ restarts
 
 
@@ -235,11 +248,12 @@ def test_two_hosts_one_is_refused(url: str, open_place: Open, tmp_path: Path) ->
         pass
 
 
+@pytest.mark.parametrize("sslmode", ["disable", "require"])
 @pytest.mark.parametrize("way", ["killed", "released"])
 def test_a_child_that_is_left_keeps_the_lock_until_it_ends(
-    url: str, open_place: Open, tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+    sslmode: str, url: str, open_place: Open, tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with holding(url, tmp_path / "other-host", "child") as (process, child):
+    with holding(f"{url}&sslmode={sslmode}", tmp_path / "other-host", "child") as (process, child):
         assert process.stdin is not None
         assert process.stdout is not None
         if way == "killed":

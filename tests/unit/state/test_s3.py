@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,12 +19,13 @@ from uuid import uuid4
 
 import pytest
 
+from orchestrator.cli.main import main
 from orchestrator.errors import LockedError, StateError
-from orchestrator.state.backend import Backend, lock_of
+from orchestrator.state.backend import Backend, choose, lock_of
 from orchestrator.state.model import SCHEMA_VERSION
 from orchestrator.state.s3_objects import S3Objects, open_objects
 from orchestrator.state.session import DeploymentSession
-from tests.unit.state.conftest import BUCKET
+from tests.unit.state.conftest import BUCKET, make_certificate
 from tests.unit.state.test_backends import entries, filled, instance
 
 Open = Callable[[str], Backend]
@@ -231,6 +233,7 @@ class _Faulty(BaseHTTPRequestHandler):
     answers: list[tuple[int, str, bool]]
     kept: dict[str, tuple[bytes, str, dict[str, str]]]
     seen: list[str]
+    cut = 0
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
@@ -238,7 +241,11 @@ class _Faulty(BaseHTTPRequestHandler):
             self._say(200, b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
         elif path in self.kept:
             content, etag, headers = self.kept[path]
-            self._say(200, content, {"ETag": etag, **headers})
+            short = type(self).cut > 0
+            type(self).cut -= 1
+            length = {"Content-Length": str(len(content))}
+            self._say(200, content[: len(content) // 2] if short else content, {"ETag": etag, **headers, **length})
+            self.close_connection = short
         else:
             self._say(404, b"<Error><Code>NoSuchKey</Code><Message>none</Message></Error>")
 
@@ -270,13 +277,21 @@ class _Faulty(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def faulty_store(*answers: tuple[int, str, bool]) -> Iterator[tuple[str, type[_Faulty]]]:
-    handler = type("Handler", (_Faulty,), {"answers": list(answers), "kept": {}, "seen": []})
+def faulty_store(
+    *answers: tuple[int, str, bool], certificate: tuple[Path, Path] | None = None, cut: int = 0
+) -> Iterator[tuple[str, type[_Faulty]]]:
+    """A store that answers as told; ``cut`` contents break off half-way."""
+    handler = type("Handler", (_Faulty,), {"answers": list(answers), "kept": {}, "seen": [], "cut": cut})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", handler
+        yield f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_port}", handler
     finally:
         server.shutdown()
         thread.join()
@@ -344,6 +359,39 @@ def test_a_write_that_is_refused_is_explained_and_not_repeated_for_ever(
         assert len(store.seen) <= 3
         assert store.kept == {}
         objects.client.close()
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_content_that_breaks_off_is_asked_for_again(objects_at: Callable[[str], S3Objects], cut: int) -> None:
+    with faulty_store(cut=cut) as (endpoint, _):
+        objects = objects_at(endpoint)
+        objects.put("key", b"the whole content")
+        if cut < 3:
+            stored = objects.get("key")
+            assert stored is not None
+            assert stored.content == b"the whole content"
+        else:
+            with pytest.raises(StateError, match="cannot be read") as caught:
+                objects.get("key")
+            assert "network" in caught.value.resolution
+        objects.client.close()
+
+
+def test_a_store_has_to_show_who_it_is(
+    objects_at: Callable[[str], S3Objects], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = make_certificate(tmp_path)
+    with faulty_store(certificate=certificate) as (endpoint, _):
+        unknown = objects_at(endpoint)
+        with pytest.raises(StateError) as caught:
+            unknown.put("key", b"content")
+        assert "certificate" in caught.value.detail.lower()
+        assert "AWS_CA_BUNDLE" in caught.value.resolution
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate[0]))
+        known = objects_at(endpoint)
+        known.put("key", b"content")
+        known.client.close()
+        unknown.client.close()
 
 
 def test_a_store_that_does_not_look_at_conditions_is_refused(url: str, open_place: Open, s3_client: Any) -> None:
@@ -450,9 +498,6 @@ def test_what_cannot_be_known_from_here_is_not_taken_over_but_can_be_unlocked(
     put(s3_client, url, "lock.json", json.dumps({**holder, difference: "another"}).encode())
     with pytest.raises(LockedError):
         lock_of("demo", open_place(url)).acquire("deploy apply")
-    from orchestrator.cli.main import main
-    from orchestrator.state.backend import choose
-
     choose(url)
     assert main(["state", "unlock", "demo"]) == 2
     shown = capsys.readouterr().err
@@ -466,9 +511,6 @@ def test_what_cannot_be_known_from_here_is_not_taken_over_but_can_be_unlocked(
 def test_a_living_holder_of_this_host_is_not_unlocked(
     url: str, open_place: Open, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from orchestrator.cli.main import main
-    from orchestrator.state.backend import choose
-
     choose(url)
     with holding(url, tmp_path / "other-home") as (process, _):
         assert main(["state", "unlock", "demo", "--auto-approve"]) == 1
@@ -506,6 +548,28 @@ def test_a_step_that_cannot_be_written_is_not_taken_for_written(
     assert open_place(url).state_store("demo").load() == before
     session.record(instance(9))
     assert open_place(url).state_store("demo").load() == session.state
+
+
+def test_a_damaged_state_is_mended_by_pushing_one_that_was_pulled(
+    url: str, open_place: Open, s3_client: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    choose(url)
+    session = filled(open_place(url))
+    assert main(["state", "pull"]) == 0
+    file = tmp_path / "state.json"
+    file.write_text(capsys.readouterr().out, encoding="utf-8")
+    session.record(instance(8))
+    put(s3_client, url, "journal/000000000006.jsonl", b"nonsense\n")
+    for command in (["state", "list"], ["state", "push", str(file), "--auto-approve"]):
+        assert main(command) == 1
+        assert "journal/000000000006.jsonl" in capsys.readouterr().err
+    assert main(["state", "list", "--all", "--json"]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)["deployments"]
+    assert "journal/000000000006.jsonl" in listed["problem"]
+    assert main(["state", "push", str(file), "--auto-approve", "--force"]) == 0
+    state = open_place(url).state_store("demo").load()
+    assert state is not None
+    assert set(state.instances) == {"edge[0]", "edge[1]"}
 
 
 def test_several_steps_are_one_object(url: str, open_place: Open, s3_client: Any) -> None:
