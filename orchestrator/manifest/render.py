@@ -31,6 +31,8 @@ def render_manifest(manifest: Manifest, form: str) -> str:
 
 def _variables(manifest: Manifest) -> dict[str, str]:
     found = {"DEPLOYMENT": manifest.deployment, "PROFILE": manifest.profile}
+    for name, paths in (("INPUTS", manifest.inputs), ("OUTPUTS", manifest.outputs)):
+        found[name] = " ".join(f"{p.store}/{p.path}" for p in paths)
     for cluster in manifest.clusters:
         prefix = "CLUSTER_" + _name(cluster.name)
         found[f"{prefix}_API_ENDPOINT"] = cluster.api_endpoint
