@@ -23,6 +23,7 @@ class MachineExecutor:
     def __init__(self) -> None:
         self._providers: dict[str, MachineProvider] = {}
         self._found: dict[str, dict[str, Machine]] = {}
+        self._asking: dict[str, Lock] = {}
         self._lock = Lock()
 
     def run(self, request: OperationRequest) -> OperationResult:
@@ -72,6 +73,9 @@ class MachineExecutor:
         name = request.instance.provider
         provider = self._provider(name)
         with self._lock:
+            asking = self._asking.setdefault(name, Lock())
+        # One question a provider, and no provider waits for the answer of another.
+        with asking:
             if name not in self._found:
                 self._found[name] = {m.address: m for m in provider.find(request.tag)}
             return self._found[name]

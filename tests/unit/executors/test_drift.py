@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from threading import Event
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
 
+from orchestrator.executors import compute
 from orchestrator.executors.base import Folders, OperationRequest
 from orchestrator.executors.compute import MachineExecutor
 from orchestrator.executors.oscar_service import build_service, service_differences
@@ -133,3 +136,24 @@ def test_machines(found: Machine, presence: Presence, detail: str, monkeypatch: 
     seen = executor.observe(request_of(MACHINE))
     assert (seen.presence, seen.detail) == (presence, detail)
     assert bool(seen.differences) is (presence is Presence.DEGRADED)
+
+
+def test_providers_are_asked_at_the_same_time_and_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    both, asked = Barrier(2, timeout=10), []
+
+    class Provider:
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        def find(self, _tag: DeploymentTag) -> list[Machine]:
+            asked.append(self._name)
+            both.wait()
+            return [machine()]
+
+    monkeypatch.setattr(compute, "load_provider", Provider)
+    executor = MachineExecutor()
+    requests = [request_of(replace(MACHINE, provider=name)) for name in ("one", "two", "one", "two")]
+    with ThreadPoolExecutor(4) as pool:
+        seen = list(pool.map(executor.observe, requests))
+    assert [s.presence for s in seen] == [Presence.PRESENT] * 4
+    assert sorted(asked) == ["one", "two"]
