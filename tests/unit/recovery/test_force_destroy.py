@@ -223,3 +223,14 @@ def test_what_is_left_is_in_the_record_of_the_run(deploy: Deploy, applied: World
     runs = sorted((state_folder(NAME).parent / "runs").iterdir())
     error = json.loads((runs[-1] / "run.json").read_text(encoding="utf-8"))["error"]
     assert "network continuum-net (net-1)" in error["detail"]
+
+
+def test_secrets_that_cannot_be_read(deploy: Deploy, applied: World) -> None:
+    sealed = state_folder(NAME).parent / "secrets" / "sealed.json"
+    sealed.parent.mkdir(mode=0o700, exist_ok=True)
+    sealed.write_bytes(b"{")
+    sealed.chmod(0o600)
+    deploy(*FORCE)
+    assert applied.things == {}
+    assert list_deployments() == ()
+    assert not sealed.exists()
