@@ -95,10 +95,14 @@ def set_secret(store: SealedSecretStore, state: State | None, name: str, source:
             "letter or digit.",
             resolution="`deploy secrets list` shows the names there are.",
         )
-    if store.get(name) is not None:
-        obstacle = _fixed(name, state)
-        if obstacle:
-            raise _refused(name, obstacle)
+    obstacle = _kept_by_us(name) or (_fixed(name, state) if store.get(name) is not None else "")
+    if obstacle:
+        raise _refused(name, obstacle)
+    return _use(store.assign(name, _given(store, name, source, piped)), state)
+
+
+def _given(store: SealedSecretStore, name: str, source: str, piped: bytes) -> str:
+    """The value, or the reference, which must lead to one now."""
     if source == "-":
         value = text_of(piped, "standard input", f"the secret {name!r}")
         if is_outside_reference(value):
@@ -107,17 +111,17 @@ def set_secret(store: SealedSecretStore, state: State | None, name: str, source:
                 detail="Standard input holds a reference, which would be taken for a value.",
                 resolution="Give a reference as `--from`, and a value on standard input.",
             )
-    elif is_outside_reference(source):
-        value = _absolute(source)
-        SecretResolver(store).resolve(value, f"the secret {name!r}")
-    else:
-        raise UsageError(
-            "A secret cannot come from there.",
-            detail="--from takes env:NAME, file:PATH, or - for standard input. A value itself does not belong on a "
-            "command line, where every user of this machine can read it.",
-            resolution=f"Pipe the value in: `… | deploy secrets set {name} --from -`.",
-        )
-    return _use(store.assign(name, value), state)
+        return value
+    if is_outside_reference(source):
+        reference = _absolute(source)
+        SecretResolver(store).resolve(reference, f"the secret {name!r}")
+        return reference
+    raise UsageError(
+        "A secret cannot come from there.",
+        detail="--from takes env:NAME, file:PATH, or - for standard input. A value itself does not belong on a "
+        "command line, where every user of this machine can read it.",
+        resolution=f"Pipe the value in: `… | deploy secrets set {name} --from -`.",
+    )
 
 
 def rotate_secrets(store: SealedSecretStore, state: State | None, name: str | None) -> Rotated:
@@ -187,18 +191,26 @@ def _named(store: SealedSecretStore, name: str) -> Secret:
 
 def _obstacle(secret: Secret, state: State | None) -> str:
     """Why a secret cannot be rotated; empty if it can."""
-    if secret.name == SSH_KEY:
-        return (
-            "it logs in to the machines, which know no other key. Machines that are made anew could get another, but "
-            "not while the ones that are there need this one"
-        )
-    if secret.kind is SecretKind.FETCHED:
-        return "the cluster gives it out, and every apply that works on the cluster fetches it anew"
+    kept_by_us = _kept_by_us(secret.name)
+    if kept_by_us:
+        return kept_by_us
     if secret.kind is SecretKind.REFERENCE:
         return "it is kept outside. Change it there, then say so with `deploy secrets set`"
     if secret.kind is SecretKind.SET:
         return "it was given, and only who gave it can say what it is now. Give the new one with `deploy secrets set`"
     return _fixed(secret.name, state)
+
+
+def _kept_by_us(name: str) -> str:
+    """Why nobody but the program itself gives or changes a secret of that name; empty for all others."""
+    if name == SSH_KEY:
+        return (
+            "it logs in to the machines, which know no other key. Machines that are made anew could get another, but "
+            "not while the ones that are there need this one"
+        )
+    if name.startswith(KUBECONFIG):
+        return "the cluster gives it out, and every apply that works on the cluster fetches it anew"
+    return ""
 
 
 def _fixed(name: str, state: State | None) -> str:
@@ -214,7 +226,7 @@ def _fixed(name: str, state: State | None) -> str:
 
 def _refused(name: str, obstacle: str) -> UsageError:
     return UsageError(
-        "This secret cannot be rotated.",
+        "This secret cannot be changed.",
         detail=f"{name}: {obstacle}.",
         resolution="Nothing was changed. `deploy secrets rotate --all` rotates what can be rotated.",
         doc="docs/secrets.md",

@@ -161,7 +161,7 @@ def test_what_cannot_be_rotated_says_why(store: SealedSecretStore, capsys: pytes
     }.items():
         assert main(["secrets", "rotate", name]) == 2
         shown = capsys.readouterr().err
-        assert "This secret cannot be rotated." in shown
+        assert "This secret cannot be changed." in shown
         assert why in shown
     assert main(["secrets", "rotate", "--all"]) == 0
     shown = capsys.readouterr().out
@@ -178,6 +178,10 @@ def test_a_token_that_is_in_use_cannot_be_set_either(
     assert main(["secrets", "set", "edge-token", "--from", "-"]) == 2
     assert "edge-k3s has it as its token" in capsys.readouterr().err
     assert open_secrets("demo").get("edge-token") == before
+    for name in ("ssh-key", "kubeconfig-edge-k3s"):
+        pipe(monkeypatch, VALUE.encode())
+        assert main(["secrets", "set", name, "--from", "-"]) == 2
+        assert "This secret cannot be changed." in capsys.readouterr().err
 
 
 def test_a_new_key_seals_the_same_values(store: SealedSecretStore, capsys: pytest.CaptureFixture[str]) -> None:
