@@ -20,6 +20,10 @@ from orchestrator.state.clock import Clock, render_time, utc_now
 from orchestrator.state.durable_file import make_folder, storage_error, write_all
 
 _REFUSALS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+_MACHINE, _BOOT = Path("/etc/machine-id"), Path("/proc/sys/kernel/random/boot_id")
+_NO_CONTAINER = "4026531836"
+"""Number that the kernel gives to the namespace of processes that it begins with."""
+
 _PARTICULARS_LIMIT = 64 * 1024
 _PARTICULARS_WAIT = 0.2
 """Seconds to wait for a holder that has the lock and is about to write who it is."""
@@ -124,10 +128,8 @@ class DeploymentLock:
         return bool(lock_holding_processes(self._path).keys() - {os.getpid()})
 
     def read_holder(self) -> LockHolder | None:
-        """Who holds the lock now, as far as the file tells; ``None`` if nobody does."""
-        if not self._path.exists() or _is_free(self._path):
-            return None
-        return read_holder(self._path)
+        """Who holds the lock now, as far as can be seen without touching it; ``None`` if nobody does."""
+        return read_holder(self._path) if lock_holding_processes(self._path) else None
 
     def release(self) -> None:
         """Give the lock back. It stays taken while a child process that inherited it lives."""
@@ -208,8 +210,8 @@ def _this_process(path: Path, command: str, since: str, run: str) -> LockHolder:
         command=command,
         since=since,
         run=run,
-        machine=_first_line(Path("/etc/machine-id")),
-        boot=_first_line(Path("/proc/sys/kernel/random/boot_id")),
+        machine=_first_line(_MACHINE),
+        boot=_first_line(_BOOT),
         namespace=_namespace(),
         file=str(path),
     )
@@ -224,15 +226,13 @@ def is_gone(holder: LockHolder, ours: Path) -> bool:
         holder: Who took a lock.
         ours: The lock file that this process holds; if the other one had the same, no child of it is left.
     """
-    if holder.host != socket.gethostname() or not holder.machine:
+    if holder.host != socket.gethostname() or holder.namespace != _namespace():
         return False
-    if holder.machine != _first_line(Path("/etc/machine-id")):
-        return False
-    if holder.boot != _first_line(Path("/proc/sys/kernel/random/boot_id")):
-        return True
-    if holder.namespace != _namespace() or _start_of(holder.pid) == holder.started:
-        return False
-    return holder.file == str(ours) or _is_free(Path(holder.file))
+    if holder.boot and holder.boot == _first_line(_BOOT):
+        is_same_process = holder.started != "" and _start_of(holder.pid) == holder.started
+        return not is_same_process and (holder.file == str(ours) or _is_free(Path(holder.file)))
+    # Started anew since then. Of a container nobody knows whether it is on the same host as before.
+    return holder.namespace == _NO_CONTAINER and holder.machine != "" and holder.machine == _first_line(_MACHINE)
 
 
 def lives_here(holder: LockHolder) -> bool:

@@ -275,8 +275,17 @@ class S3Lock:
         if self._held is None:
             return
         (holder, etag), self._held = self._held, None
-        if not children_left:
-            self._objects.put_over(_LOCK, _rendered(replace(holder, released=render_time(self._clock()))), etag)
+        if children_left:
+            return
+        given_back = _rendered(replace(holder, released=render_time(self._clock())))
+        if self._objects.put_over(_LOCK, given_back, etag) is None:
+            raise StateError(
+                "The lock was taken away during this run.",
+                detail=f"{self._objects.name_of(_LOCK)} is not any longer what this run wrote: somebody unlocked "
+                f"{self._deployment} while it was being worked on. Every step of this run is kept.",
+                resolution="See who did so and what they changed: `deploy runs` there, and `deploy plan` here.",
+                doc="docs/state.md",
+            )
 
     def read_holder(self) -> LockHolder | None:
         """Who holds it now."""

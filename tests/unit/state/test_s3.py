@@ -21,6 +21,7 @@ import pytest
 
 from orchestrator.cli.main import main
 from orchestrator.errors import LockedError, StateError
+from orchestrator.state import lock
 from orchestrator.state.backend import Backend, choose, lock_of
 from orchestrator.state.model import SCHEMA_VERSION
 from orchestrator.state.s3_objects import S3Objects, open_objects
@@ -469,8 +470,8 @@ def test_two_hosts_one_is_refused(url: str, open_place: Open, tmp_path: Path) ->
         assert "deploy apply production.yaml" in caught.value.detail
         assert "deploy state unlock demo" in caught.value.resolution
         process.communicate("\n", timeout=20)
-    with lock_of("demo", open_place(url)).acquire("deploy apply") as lock:
-        assert lock.warnings == ()
+    with lock_of("demo", open_place(url)).acquire("deploy apply") as held:
+        assert held.warnings == ()
 
 
 @pytest.mark.parametrize("home", ["home", "other-home"])
@@ -483,12 +484,12 @@ def test_the_lock_of_a_process_that_was_killed_here_is_taken_over(
         with pytest.raises(LockedError):
             lock_of("demo", open_place(url)).acquire("deploy apply")
         end(child)
-        with lock_of("demo", open_place(url)).acquire("deploy apply") as lock:
-            assert "was taken over" in lock.warnings[0]
-            assert str(process.pid) in lock.warnings[0]
+        with lock_of("demo", open_place(url)).acquire("deploy apply") as held:
+            assert "was taken over" in held.warnings[0]
+            assert str(process.pid) in held.warnings[0]
 
 
-@pytest.mark.parametrize("difference", ["host", "machine", "namespace"])
+@pytest.mark.parametrize("difference", ["host", "namespace"])
 def test_what_cannot_be_known_from_here_is_not_taken_over_but_can_be_unlocked(
     url: str, open_place: Open, tmp_path: Path, difference: str, s3_client: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -504,8 +505,46 @@ def test_what_cannot_be_known_from_here_is_not_taken_over_but_can_be_unlocked(
     assert f"process {process.pid}" in shown
     assert "deploy apply production.yaml" in shown
     assert main(["state", "unlock", "demo", "--auto-approve"]) == 0
-    with lock_of("demo", open_place(url)).acquire("deploy apply") as lock:
-        assert lock.warnings == ()
+    with lock_of("demo", open_place(url)).acquire("deploy apply") as held:
+        assert held.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "is_gone_for_certain"),
+    [
+        ({"boot": "before"}, True),
+        ({"boot": "before", "machine": "another"}, False),
+        ({"boot": "before", "machine": ""}, False),
+        ({"boot": "before", "namespace": "4026532000"}, False),
+        ({"boot": "before", "host": "another"}, False),
+        ({"file": "/nowhere/lock"}, False),
+    ],
+)
+def test_a_host_that_was_started_anew_has_no_run_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str], is_gone_for_certain: bool
+) -> None:
+    machine = tmp_path / "machine-id"
+    machine.write_text("0123456789abcdef\n", encoding="ascii")
+    monkeypatch.setattr(lock, "_MACHINE", machine)
+    monkeypatch.setattr(lock, "_namespace", lambda: lock._NO_CONTAINER)
+    with lock.DeploymentLock(tmp_path / "demo").acquire("deploy apply") as held:
+        holder = replace(held.holder, started="0", **change)
+        assert lock.is_gone(holder, held.path) is is_gone_for_certain
+        monkeypatch.setattr(lock, "_namespace", lambda: "4026532000")
+        assert not lock.is_gone(replace(holder, namespace="4026532000", boot="before"), held.path)
+
+
+def test_a_run_is_told_that_its_lock_was_taken_away(url: str, open_place: Open) -> None:
+    backend = open_place(url)
+    mine = lock_of("demo", backend).acquire("deploy apply")
+    shared = open_place(url).shared_lock("demo")
+    assert shared is not None
+    holder = shared.read_holder()
+    assert holder is not None
+    shared.break_open(holder)
+    with pytest.raises(StateError, match="taken away during this run"):
+        mine.release()
+    assert mine.fds == ()
 
 
 def test_a_living_holder_of_this_host_is_not_unlocked(
