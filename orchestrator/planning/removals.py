@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -41,24 +42,33 @@ def plan_removals(going: Going) -> dict[str, Change]:
     """A change for everything that is to be removed, in an order in which it can be done."""
     if not going.gone:
         return {}
+    instances = {address: instance_of_record(record) for address, record in going.gone.items()}
     needed_by = _needed_by(going.gone)
     rewired = _rewired(going)
+    aliases = _aliases(instances)
+    for alias, address in aliases.items():
+        for waits in (needed_by, rewired):
+            waits[address] += [a for a in waits[alias] if a != address]
     successors = successors_of(going.gone, going.records, going.changes, needed_by)
     disposed = _disposed(going.gone)
     twins = {
         name: address
         for address, change in going.changes.items()
-        if (name := _name_on_host(address, change.type, change.instance)) is not None
+        if (name := _name_on_host(change.instance)) is not None
     }
     found: dict[str, Change] = {}
     for address in topological_order(needed_by):
-        record = going.gone[address]
-        instance = instance_of_record(record)
-        name = _name_on_host(address, record.type, instance)
+        record, instance = going.gone[address], instances[address]
+        name = _name_on_host(instance)
         twin = twins.get(name) if name else None
-        goes_along = address in disposed and not _has_to_stop(instance, going)
-        action, reasons = _how(record, twin, goes_along, going)
-        before = (*needed_by[address], *rewired[address], *((twin,) if twin else ()))
+        before = [*needed_by[address], *rewired[address], *((twin,) if twin else ())]
+        reasons: tuple[str, ...]
+        if twin:
+            action, reasons = Action.FORGET, (f"{twin} takes its place on the same host",)
+        elif address in aliases:
+            action, reasons = Action.FORGET, (f"it goes with {aliases[address]}, which is the same",)
+        else:
+            action, reasons = _how(record, address in disposed and not _has_to_stop(instance, going), going)
         after = successors.get(address, ())
         if before:
             after = tuple(dict.fromkeys((*before, *after)))
@@ -66,10 +76,30 @@ def plan_removals(going: Going) -> dict[str, Change]:
     return found
 
 
-def _name_on_host(address: str, kind: str, instance: DesiredInstance) -> tuple[object, ...] | None:
+def _aliases(instances: Mapping[str, DesiredInstance]) -> dict[str, str]:
+    """Address of a record to that of a later one of the same object, which stands for both.
+
+    So after something moved back to where a former one was left, or after a run was cut off as it began a move.
+    """
+    latest: dict[tuple[object, ...], str] = {}
+    aliases: dict[str, str] = {}
+    # The present one last: a former one has a generation above 0.
+    for address in sorted(instances, key=lambda a: former_generation(a) or sys.maxsize):
+        name = _name_on_host(instances[address])
+        if name is not None:
+            latest[name] = address
+    for address, instance in instances.items():
+        name = _name_on_host(instance)
+        if name is not None and latest[name] != address:
+            aliases[address] = latest[name]
+    return aliases
+
+
+def _name_on_host(instance: DesiredInstance) -> tuple[object, ...] | None:
     """By what a host tells an object from its others; two with the same one are one object."""
     hosts = instance.requirements.get(HOST)
-    return (kind, hosts, str(instance.properties.get("service") or present_address(address))) if hosts else None
+    name = str(instance.properties.get("service") or present_address(instance.address))
+    return (instance.type, hosts, name) if hosts else None
 
 
 def _has_to_stop(instance: DesiredInstance, going: Going) -> bool:
@@ -82,19 +112,9 @@ def _has_to_stop(instance: DesiredInstance, going: Going) -> bool:
     return _STOP in instance.operations and bool(going.changes) and answers
 
 
-def _how(record: InstanceRecord, twin: str | None, goes_along: bool, going: Going) -> tuple[Action, tuple[str, ...]]:
-    present = present_address(record.address)
-    if twin is not None:
-        return Action.FORGET, (f"{twin} takes its place on the same host",)
-    if not is_former(record.address):
-        reason = going.reason
-    elif present in going.changes:
-        reason = "moved away"
-    elif present in going.gone and going.gone[present].generation == former_generation(record.address):
-        # The step before a move was made and the move was not: both records are of one object.
-        return Action.FORGET, (f"goes with {present}",)
-    else:
-        reason = going.reason
+def _how(record: InstanceRecord, goes_along: bool, going: Going) -> tuple[Action, tuple[str, ...]]:
+    moved = is_former(record.address) and present_address(record.address) in going.changes
+    reason = "moved away" if moved else going.reason
     return (Action.FORGET, (reason, "goes with its machines")) if goes_along else (Action.DELETE, (reason,))
 
 

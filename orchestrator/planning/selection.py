@@ -9,7 +9,6 @@ from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.plan import Change
 from orchestrator.state.former import is_former
 from orchestrator.state.model import InstanceRecord
-from orchestrator.topology.reading import nearest
 
 
 class NoSuchTargetError(DeployError):
@@ -18,6 +17,8 @@ class NoSuchTargetError(DeployError):
     exit_code = 2
 
     def __init__(self, option: str, name: str, known: Sequence[str]) -> None:
+        from orchestrator.topology.reading import nearest  # noqa: PLC0415 - only a mistake needs it
+
         near = nearest(name, known)
         super().__init__(
             "There is nothing of that name.",
