@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -225,3 +226,20 @@ def test_a_fresh_key_can_be_used(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 def test_it_has_to_be_said_what_to_rotate(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["secrets", "rotate", *arguments]) == 2
     assert "Say what to rotate." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["validate"], ["compile", "-o", "compiled"]])
+def test_what_needs_no_secret_does_not_load_the_cipher(arguments: list[str], home: Path) -> None:
+    example = Path(__file__).resolve().parents[3] / "examples" / "mask-detection" / "production.yaml"
+    files = [] if arguments == ["--version"] else [str(example)]
+    program = (
+        "import sys\n"
+        "from orchestrator.cli.main import main\n"
+        "try:\n"
+        f"    code = main({[*arguments, *files]!r})\n"
+        "except SystemExit as end:\n"
+        "    code = end.code\n"
+        "sys.exit(code or any(name.partition('.')[0] == 'cryptography' for name in sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=home, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
