@@ -18,8 +18,6 @@ from orchestrator.executors.oscar_drain import Sorted, read_jobs, sort_inputs, u
 from orchestrator.executors.oscar_host import OscarHost, input_paths, split_path
 from orchestrator.planning.heirs import heirs_of
 from orchestrator.planning.records import CONNECTS_TO, HOST, targets_of
-from orchestrator.state.former import is_former
-from orchestrator.state.model import InstanceRecord
 from orchestrator.topology.model import Value
 
 if TYPE_CHECKING:
@@ -287,41 +285,3 @@ def save(folder: Path, key: str, content: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     target.touch(mode=0o600)
     target.write_bytes(content)
-
-
-def inherited_paths(request: OperationRequest) -> list[str]:
-    """Paths that a service goes on listening to, since something that goes still sends its results there."""
-    return [str(r.inputs[f"properties.{_PATH}"]) for r in leaving_senders(request, request.record)]
-
-
-def leaving_senders(request: OperationRequest, receiver: InstanceRecord) -> list[InstanceRecord]:
-    """Services that go and are still wired to the very object that a record stands for."""
-    own = set(input_paths(request.instance.properties))
-    found = []
-    for record in request.known.values():
-        goes = is_former(record.address) or (request.desired and record.address not in request.desired)
-        wired = record.wired.get(request.instance.address, receiver.generation) == receiver.generation
-        sends = request.instance.address in targets_of(record, CONNECTS_TO)
-        if goes and wired and sends and record.inputs.get(f"properties.{_PATH}") not in own:
-            found.append(record)
-    return found
-
-
-def forget_sender(request: OperationRequest) -> None:
-    """Let the services that a retired one sent to listen no longer to what comes from it."""
-    path = str(request.instance.properties.get(_PATH) or "")
-    for address in request.instance.requirements.get(CONNECTS_TO, ()):
-        record, instance = request.known.get(address), request.desired.get(address)
-        if record is None or instance is None or path in input_paths(instance.properties):
-            continue
-        hosts = [request.known[a] for a in targets_of(record, HOST) if a in request.known]
-        if not hosts:
-            continue
-        host = OscarHost.of(hosts[0], request.secrets)
-        service = host.client.read_service(str(instance.properties["service"]))
-        inputs = service.get("input") if service else None
-        if service is None or not isinstance(inputs, list):
-            continue
-        kept = [i for i in inputs if not (isinstance(i, dict) and i.get("path") == path)]
-        if kept != inputs:
-            host.client.replace_service({**service, "input": kept})

@@ -8,8 +8,9 @@ from typing import Any
 from orchestrator.clients.oscar import LOOK_TIMEOUT, OscarRefusedError, OscarUnreachableError, observe_oscar
 from orchestrator.errors import OperationError
 from orchestrator.executors.base import OperationRequest, OperationResult
-from orchestrator.executors.oscar_handover import Retirement, deregister, forget_sender, inherited_paths
+from orchestrator.executors.oscar_handover import Retirement, deregister
 from orchestrator.executors.oscar_host import OscarHost, input_paths, text_of
+from orchestrator.executors.oscar_takeover import forget_sender, give_again, inherited_paths, silence_rivals
 from orchestrator.planning.drift import compare, drifted, quantity
 from orchestrator.planning.observation import Difference, Observation, Presence
 from orchestrator.state.model import InstanceRecord
@@ -85,7 +86,12 @@ class OscarServiceExecutor:
             request.instance.properties, str(image.attributes["reference"]), following, inherited_paths(request)
         )
         request.progress(f"registering the service {document['name']} at {host.client.endpoint}")
+        rivals = silence_rivals(request, host)
         _register(host, document, request)
+        if rivals and (number := give_again(request, host, rivals)):
+            request.progress(
+                f"gave out {number} files again that came between {', '.join(rivals)} and {document['name']}"
+            )
         stores = [(h.store_endpoint, document_path) for h, document_path in _outputs(request, following or [host])]
         name = str(document["name"])
         return OperationResult(

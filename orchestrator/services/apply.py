@@ -10,11 +10,15 @@ from orchestrator.errors import DegradedError, InvalidInputError
 from orchestrator.manifest.build import build_manifest
 from orchestrator.manifest.model import Manifest
 from orchestrator.planning.actions import Action
+from orchestrator.planning.desired import DesiredInstance
+from orchestrator.planning.plan import Plan
 from orchestrator.planning.plan_file import SavedPlan, check_not_stale
+from orchestrator.planning.records import instance_of_record
 from orchestrator.providers.registry import PROVIDERS, load_provider
 from orchestrator.services.deployment import OpenDeployment
 from orchestrator.services.preflight import check_plan
 from orchestrator.services.secrets import versions_in_use
+from orchestrator.state.former import is_former
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +77,7 @@ def apply_saved(saved: SavedPlan, opened: OpenDeployment, hook: Hook, parallelis
     session = opened.session
     if not plan.refresh_only:
         session.set_template(saved.template, plan.profile, saved.profile_options, saved.application_root)
-    desired = {a: c.instance for a, c in plan.changes.items() if c.action not in (Action.DELETE, Action.FORGET)}
-    context = opened.context(desired, saved.application_root)
+    context = opened.context(_desired(plan, opened), saved.application_root)
     try:
         estimates = opened.expected_seconds(plan)
         outcome = apply_plan(plan, context, session, opened.noting(plan, hook), parallelism, estimates=estimates)
@@ -88,3 +91,13 @@ def apply_saved(saved: SavedPlan, opened: OpenDeployment, hook: Hook, parallelis
         raise failure
     opened.secrets.forget_old(versions_in_use(session.state))
     return Applied(outcome, build_manifest(session.state, plan.substitutions, opened.folder), degraded)
+
+
+def _desired(plan: Plan, opened: OpenDeployment) -> dict[str, DesiredInstance]:
+    """All that is wanted while the plan is done: what it leaves out stays as it is."""
+    desired = {a: c.instance for a, c in plan.changes.items() if c.action not in (Action.DELETE, Action.FORGET)}
+    if plan.is_partial and opened.state is not None:
+        for address, record in opened.state.instances.items():
+            if address not in plan.changes and not is_former(address):
+                desired[address] = instance_of_record(record)
+    return desired

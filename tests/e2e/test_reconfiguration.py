@@ -51,9 +51,13 @@ class Bed:
             (target / "production.yaml").write_text(re.sub(r"totalNodes: \d+", "totalNodes: 1", text), encoding="utf-8")
         return target / "production.yaml"
 
-    def apply(self, case: Path) -> list[dict[str, Any]]:
-        """Apply a case; what happened, in order."""
-        self.cli.run("apply", self.file(case), "--rehearse", "--auto-approve")
+    def apply(self, case: Path, invoked: str = "") -> list[dict[str, Any]]:
+        """Apply a case; what happened, in order. Meanwhile files are sent to a component by hand, one by one."""
+        running = self.cli.start("apply", self.file(case), "--rehearse", "--auto-approve")
+        while invoked and running.poll() is None:
+            self.invoke(invoked)
+        told, _ = running.communicate(timeout=600)
+        assert running.returncode == 0, told
         self.cli.run("plan", self.file(case), "--rehearse", "--detailed-exitcode", expect=0)
         run = max((self.cli.folder / ".deploy" / NAME / "runs").glob("*/events.jsonl"), key=lambda p: p.stat().st_mtime)
         return [json.loads(line) for line in run.read_text(encoding="utf-8").splitlines()]
@@ -95,11 +99,11 @@ def check_timeline(events: list[dict[str, Any]]) -> None:
     assert not updated & {e["address"] for e in services if e.get("action") in ("delete", "create", "replace")}
 
 
-def change(bed: Bed, case: Path, kind: str, component: str) -> None:
+def change(bed: Bed, case: Path, kind: str, component: str, invoked: str = "") -> None:
     """Bring the deployment to a case while files flow, and look at everything that is promised."""
     before = bed.machines()
     with Flow(NAME, re.sub(r"\W+", "-", kind)) as flow:
-        events = bed.apply(case)
+        events = bed.apply(case, invoked)
         bed.invoke(component)
         flow.finish()
         after = bed.machines()
@@ -115,9 +119,10 @@ def change(bed: Bed, case: Path, kind: str, component: str) -> None:
     check_timeline(events)
 
 
-@pytest.mark.parametrize("kind", ["swapped-layers"])
-def test_no_file_is_lost_while_components_move(bed: Bed, kind: str) -> None:
-    change(bed, GOLDEN / "changes" / kind, kind, KINDS[kind])
+def test_no_file_is_lost_while_components_move_and_while_one_is_split(bed: Bed) -> None:
+    """A swap, during which files are sent by hand too, and from there a split over a layer that is new."""
+    change(bed, GOLDEN / "changes" / "swapped-layers", "swapped-layers", "blurry-faces", "blurry-faces")
+    change(bed, GOLDEN / "changes" / "split-new-layer", "split-new-layer", KINDS["split-new-layer"])
 
 
 @pytest.mark.slow

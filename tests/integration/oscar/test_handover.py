@@ -197,6 +197,35 @@ def test_without_an_heir_files_stay_where_they_are_or_are_saved(moving: Moving, 
     assert any(str(kept.parent.parent) in line for line in moving.told)
 
 
+def test_a_service_of_another_name_takes_over_its_place_without_doubling(moving: Moving) -> None:
+    """``second`` is renamed; its predecessor stays, so that both have the same input on the same store."""
+    cloud = moving.standins["second"]
+    second = moving.desired["second"]
+    properties = {**second.properties, "service": "small", "output_path": "small/output"}
+    small = replace(second, address="small", node="small", properties=properties)
+    wanted = {**moving.wanted(*HOSTS, services=("first",)), "small": small}
+    request = replace(moving.request("second"), instance=small, desired=wanted, progress=moving.told.append)
+    with moving.edge.store() as edge, cloud.store() as store:
+        put(edge, "before")
+        assert moving.results(1) == ["before"]
+        time.sleep(2.1)  # beyond what clocks may differ by
+        # An earlier attempt was cut off when the old one listened no longer, and the new one not yet.
+        service: Any = cloud.client().read_service("second")
+        cloud.client().replace_service({**service, "input": []})
+        put(edge, "between")
+        while "output/between" not in store.list("first", "output/"):
+            time.sleep(0.05)
+        OscarServiceExecutor().run(request)
+        put(edge, "after")
+        deadline = time.monotonic() + 20
+        while len(store.list("small")) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        assert sorted(store.list("small")) == ["output/after", "output/between"]
+    assert moving.results(1) == ["before"]
+    assert any("gave out 1 files again" in line for line in moving.told)
+
+
 def test_results_on_a_store_that_goes_are_saved(moving: Moving, tmp_path: Path) -> None:
     with moving.edge.store() as old:
         put(old, "a")
