@@ -23,12 +23,14 @@ from orchestrator.providers.base import DeploymentTag, MachineProvider, Resource
 from orchestrator.providers.registry import PROVIDERS, load_provider
 from orchestrator.services.deployment import OpenDeployment, open_for_reading
 from orchestrator.services.destroy import drop, providers_of
-from orchestrator.state.backend import is_in_home, lock_of, open_backend
+from orchestrator.state.backend import lock_of, open_backend
 from orchestrator.state.folders import state_folder
 from orchestrator.state.former import present_address
 from orchestrator.state.local_backend import LocalBackend
 from orchestrator.state.model import InstanceRecord, State
-from orchestrator.state.salvage import begin_anew, salvage, set_aside
+from orchestrator.state.remote_reading import RemoteDamageError
+from orchestrator.state.remote_store import RemoteStateStore
+from orchestrator.state.salvage import begin_anew, make_aside, salvage, set_aside
 
 _IDENTIFIERS = ("machine_id", "service_url", "reference", "kubeconfig", "endpoint", "host")
 """Attributes by which a person finds something, the best first."""
@@ -121,11 +123,9 @@ def make_readable(name: str, command: str) -> Rescue | None:
     try:
         open_for_reading(name)
     except StateError as damage:
-        if not is_in_home():
-            raise
         folder = _state_files(name)
         if folder is None:
-            return Rescue(str(damage), _by_name(name), is_readable=False)
+            return _make_readable_remotely(name, command, damage)
         with lock_of(name, open_backend()).acquire(command):
             salvaged = salvage(folder)
             if not salvaged.lineage:
@@ -137,6 +137,24 @@ def make_readable(name: str, command: str) -> Rescue | None:
             f"damaged files are kept in {aside}."
         )
     return None
+
+
+def _make_readable_remotely(name: str, command: str, damage: StateError) -> Rescue:
+    """The same for a state in a bucket or a database; one that cannot be reached is not taken for damaged."""
+    store = open_backend().state_store(name)
+    if not isinstance(damage, RemoteDamageError) or not isinstance(store, RemoteStateStore):
+        raise damage
+    with lock_of(name, open_backend()).acquire(command):
+        aside = make_aside(state_folder(name))
+        serial = store.copy_files(aside)
+        salvaged = salvage(aside)
+        if not salvaged.lineage:
+            return Rescue(f"{damage.detail} Its lineage cannot be read either.", _by_name(name), is_readable=False)
+        store.install(State(name, salvaged.lineage, serial + 1, instances=salvaged.records))
+    return Rescue(
+        f"{damage.detail} What could be read of it ({len(salvaged.records)} instances) is taken for the state; a copy "
+        f"of what was there is kept in {aside}."
+    )
 
 
 def put_aside(name: str, command: str) -> Path:

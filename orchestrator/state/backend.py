@@ -104,11 +104,6 @@ class BackendUrl:
                 raise self.refused(f"The option {option!r} is not known.{_did_you_mean(option, known)}")
 
 
-def is_in_home() -> bool:
-    """Whether the states are in the folder of all deployments itself, where their files can be looked at one by one."""
-    return chosen_url() in ("", "file:", "file://", "file:///")
-
-
 def choice_file() -> Path:
     """The file that names the back-end of all deployments of this folder; written by ``deploy state migrate``.
 

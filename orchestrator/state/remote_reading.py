@@ -29,7 +29,11 @@ class RemoteReading:
     damage: str = ""
 
 
-class ChangedMeanwhileError(StateError):
+class RemoteDamageError(StateError):
+    """What is kept was altered, or a part of it is missing; it could be reached."""
+
+
+class ChangedMeanwhileError(RemoteDamageError):
     """Something that the index named was gone: it was replaced while we read, or is lost."""
 
 
@@ -118,9 +122,9 @@ def _gone(storage: RemoteStorage, what: str) -> ChangedMeanwhileError:
     )
 
 
-def _damaged(storage: RemoteStorage, what: str, how: str, damage: str) -> StateError:
+def _damaged(storage: RemoteStorage, what: str, how: str, damage: str) -> RemoteDamageError:
     before = f"{damage}, so an older snapshot was looked at. " if damage else ""
-    return StateError(
+    return RemoteDamageError(
         "The state is damaged.",
         detail=f"{before}{what} {how}. Steps in {storage.place} are missing or were altered. Nothing was changed.",
         resolution=(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from orchestrator.errors import StateError
 from orchestrator.state.clock import Clock, render_time, utc_now
+from orchestrator.state.durable_file import replace_file
 from orchestrator.state.journal import JournalEntry, render_entry
 from orchestrator.state.model import State
 from orchestrator.state.remote_reading import ChangedMeanwhileError, RemoteReading, read_remote
 from orchestrator.state.remote_storage import RemoteStorage
 from orchestrator.state.snapshot import render_snapshot
+from orchestrator.state.state_files import state_files
 
 _LOOKS = 4
 """A reader without the lock may look in the middle of a compaction; it looks again so often before it believes it."""
@@ -114,6 +117,23 @@ class RemoteStateStore:
         """
         self._storage.install(state.serial, render_snapshot(state, render_time(self._clock())))
         self.load()
+
+    def copy_files(self, folder: Path) -> int:
+        """Write what is kept, be it damaged or not, in the form of a state's files; returns the highest serial.
+
+        Args:
+            folder: Is there and empty.
+
+        Raises:
+            StateError: If it cannot be read or written.
+        """
+        index = self._storage.index()
+        files = state_files(folder)
+        for serial, path in zip(reversed(index.snapshots), (files.snapshot, files.older_snapshot), strict=False):
+            replace_file(path, self._storage.read_snapshot(serial) or b"")
+        segments = self._storage.read_segments(index.segments)
+        replace_file(files.journal, b"".join(segments[first] for first in index.segments if first in segments))
+        return max([*index.snapshots, *index.segments], default=0)
 
     def delete(self) -> None:
         """Remove the state; a crash leaves it either whole or gone.

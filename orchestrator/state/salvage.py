@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orchestrator.errors import StateError
 from orchestrator.state.clock import Clock, utc_now
-from orchestrator.state.durable_file import storage_error, sync_folder
+from orchestrator.state.durable_file import make_folder, storage_error, sync_folder
 from orchestrator.state.journal import InstancePut, InstanceRemoved, instance_from_json, parse_entry
 from orchestrator.state.local_store import LocalStateStore
 from orchestrator.state.model import InstanceRecord
@@ -94,6 +94,19 @@ def set_aside(folder: Path) -> Path:
         sync_folder(folder.parent)
     except OSError as cause:
         raise storage_error("move", folder, cause) from cause
+    return aside
+
+
+def make_aside(folder: Path) -> Path:
+    """Make a folder for the files of a damaged state that is kept elsewhere, under a name that was not used before.
+
+    Raises:
+        StateError: If that is refused.
+    """
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.damaged-{number}")).exists():
+        number += 1
+    make_folder(aside)
     return aside
 
 

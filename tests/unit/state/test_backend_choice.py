@@ -20,10 +20,8 @@ def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_the_folder_is_the_default_and_the_variable_goes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert backend.open_backend().place == str(deploy_home())
-    assert backend.is_in_home()
     backend.choose(f"file://{tmp_path}/chosen")
     assert backend.open_backend().place == f"{tmp_path}/chosen"
-    assert not backend.is_in_home()
     assert backend.choice_file().stat().st_mode & 0o777 == 0o600
     monkeypatch.setenv("DEPLOY_STATE", f"file://{tmp_path}/given")
     assert backend.open_backend().place == f"{tmp_path}/given"

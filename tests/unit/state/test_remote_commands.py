@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.state.backend import open_backend
+from orchestrator.state.postgres_backend import PostgresStorage
 from orchestrator.state.remote_store import RemoteStateStore
+from orchestrator.state.s3_backend import S3Storage
 from tests.unit.recovery.conftest import Deploy, application, deploy, world
 from tests.unit.recovery.pretend import KilledError, World
 from tests.unit.state.conftest import fresh_place
@@ -63,6 +66,35 @@ def test_of_two_applies_from_two_hosts_one_is_refused(
         process.communicate("\n\n", timeout=20)
     deploy("apply", application, "--rehearse", "--auto-approve")
     assert world.addresses()
+
+
+def damage() -> None:
+    """Spoil the newest snapshot and a step after the one before it, past the program."""
+    store = open_backend().state_store(NAME)
+    assert isinstance(store, RemoteStateStore)
+    storage = store._storage
+    index = storage.index()
+    newest, step = index.snapshots[-1], index.segments[len(index.segments) // 2]
+    if isinstance(storage, S3Storage):
+        storage._objects.put(f"snapshots/{newest:012d}.json", b"{}\n")
+        storage._objects.put(f"journal/{step:012d}.jsonl", b"nonsense\n")
+    elif isinstance(storage, PostgresStorage):
+        with storage._database.writing() as transaction:
+            transaction.run("UPDATE {schema}.snapshots SET content = 'x' WHERE serial = %s", [newest])
+            transaction.run("UPDATE {schema}.journal SET entry = 'nonsense' WHERE serial = %s", [step])
+
+
+def test_a_damaged_state_does_not_stand_in_the_way_of_a_forced_destroy(
+    url: str, application: Path, world: World, deploy: Deploy, tmp_path: Path
+) -> None:
+    deploy("apply", application, "--rehearse", "--auto-approve")
+    damage()
+    assert "The state is damaged" in deploy("destroy", NAME, "--auto-approve", expect=1)
+    told = deploy("destroy", NAME, "--auto-approve", "--force")
+    assert "is taken for the state" in told
+    assert world.addresses() == []
+    assert (tmp_path / ".deploy" / NAME / "state.damaged-1" / "snapshot.json").exists()
+    assert "no deployment" in deploy("state", "list", "--all")
 
 
 def test_killed_at_some_boundaries_the_next_run_finishes(
