@@ -37,6 +37,9 @@ class OscarServiceExecutor:
 
     def run(self, request: OperationRequest) -> OperationResult:
         """Register the service (replacing one of that name); let it finish and hand over; or remove it."""
+        if request.operation in ("stop", "delete") and request.record.address in request.desired:
+            # It is made anew where it is: registering it replaces it, and nothing that comes meanwhile is missed.
+            return OperationResult(changed=False)
         if request.operation == "stop":
             return self._stop(request)
         return self._delete(request) if request.operation == "delete" else self._configure(request)

@@ -226,6 +226,15 @@ def test_a_service_of_another_name_takes_over_its_place_without_doubling(moving:
     assert any("gave out 1 files again" in line for line in moving.told)
 
 
+def test_what_is_made_anew_where_it_is_never_stops_listening(moving: Moving) -> None:
+    for operation in ("stop", "delete"):
+        request = replace(moving.stopping("first", moving.wanted(*HOSTS)), operation=operation)
+        assert not OscarServiceExecutor().run(request).changed
+    with moving.edge.store() as old:
+        put(old, "meanwhile")
+    assert moving.results(1) == ["meanwhile"]
+
+
 def test_results_on_a_store_that_goes_are_saved(moving: Moving, tmp_path: Path) -> None:
     with moving.edge.store() as old:
         put(old, "a")
