@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.cli.main import main
 from orchestrator.errors import OperationError
 from orchestrator.executors.base import OperationRequest
 from orchestrator.services import rollback
@@ -234,3 +235,19 @@ def test_a_pulled_image_whose_name_means_another_one_now(
     (found,) = find_images(version, others, None)
     assert found.source is ImageSource.LOST
     assert "registry.example/blurry:1" in found.detail
+
+
+def test_as_events(
+    deploy: Deploy, application: Path, world: World, engine: PretendEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deploy("apply", application, *YES)
+    change(application, "totalNodes: 3", "totalNodes: 4")
+    deploy("apply", application, *YES)
+    assert main(["rollback", NAME, "--auto-approve", "--json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [events[0]["event"], events[-1]["event"]] == ["run-started", "run-finished"]
+    assert events[-1]["outcome"] == "succeeded"
+    assert {e["address"] for e in events if e["event"] == "change-finished"} >= {
+        "layer1-rasppi[3]",
+        "layer1-rasppi-k3s",
+    }
