@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
 import boto3
+import botocore.loaders
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -270,10 +273,18 @@ def open_objects(bucket: str, prefix: str, *, region: str = "", encryption: Encr
         s3={"addressing_style": "path"} if elsewhere else None,
     )
     try:
-        client = boto3.session.Session().client("s3", region_name=region or None, config=config)
+        session = botocore.session.get_session()
+        session.register_component("data_loader", _descriptions())
+        client = boto3.session.Session(botocore_session=session).client("s3", region_name=region or None, config=config)
     except (BotoCoreError, ValueError) as error:
         raise explain(error, "reach", f"s3://{bucket}/{prefix}", bucket, "the object store") from error
     return S3Objects(bucket, prefix, client, encryption or Encryption())
+
+
+@cache
+def _descriptions() -> botocore.loaders.Loader:
+    """The library's descriptions of services, which take longer to read than all else; every client shares them."""
+    return botocore.loaders.create_loader()
 
 
 def _code(error: ClientError) -> str:

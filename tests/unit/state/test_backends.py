@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -220,21 +219,3 @@ def test_the_lock_is_held_by_one(place: str, open_place: Open, monkeypatch: pyte
     assert first.fds == ()
     with lock_of("demo", open_place(place)).acquire("deploy destroy") as second:
         assert second.warnings == ()
-
-
-def test_the_holder_is_told_how_long_ago_it_began(
-    place: str, open_place: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    if place.startswith("file:"):
-        pytest.skip("a folder's lock is the kernel's: there is no other host to ask")
-    monkeypatch.setattr("orchestrator.state.lock.utc_now", lambda: datetime(2025, 1, 1, tzinfo=UTC))
-    monkeypatch.setattr("orchestrator.state.lock.socket.gethostname", lambda: "alpha")
-    with lock_of("demo", open_place(place)).acquire("deploy apply --auto-approve", run="r1"):
-        monkeypatch.setattr("orchestrator.state.lock.socket.gethostname", lambda: "beta")
-        monkeypatch.setenv("DEPLOY_HOME", str(tmp_path / "another-home"))
-        with pytest.raises(LockedError) as caught:
-            lock_of("demo", open_place(place)).acquire("deploy destroy")
-    assert "on alpha" in caught.value.detail
-    assert "run r1" in caught.value.detail
-    assert " ago" in caught.value.detail
-    assert "`deploy state unlock demo`" in caught.value.resolution

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from orchestrator.state.backend import open_backend
+from orchestrator.errors import LockedError
+from orchestrator.state.backend import Backend, lock_of, open_backend
 from orchestrator.state.postgres_backend import PostgresStorage
 from orchestrator.state.remote_store import RemoteStateStore
 from orchestrator.state.s3_backend import S3Storage
@@ -21,6 +24,7 @@ from tests.unit.state.test_s3 import holding
 __all__ = ["application", "deploy", "world"]
 NAME = "mask-detection-rehearsal"
 REMOTE = ("s3", "postgresql")
+Open = Callable[[str], Backend]
 
 
 @pytest.fixture(params=REMOTE)
@@ -126,3 +130,20 @@ def test_killed_at_some_boundaries_the_next_run_finishes(
     assert machines
     assert max(machines.values()) == 1
     assert "No changes" in deploy("plan", application, "--rehearse")
+
+
+@pytest.mark.parametrize("place", REMOTE, indirect=True)
+def test_the_holder_is_told_how_long_ago_it_began(
+    place: str, open_place: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("orchestrator.state.lock.utc_now", lambda: datetime(2025, 1, 1, tzinfo=UTC))
+    monkeypatch.setattr("orchestrator.state.lock.socket.gethostname", lambda: "alpha")
+    with lock_of("demo", open_place(place)).acquire("deploy apply --auto-approve", run="r1"):
+        monkeypatch.setattr("orchestrator.state.lock.socket.gethostname", lambda: "beta")
+        monkeypatch.setenv("DEPLOY_HOME", str(tmp_path / "another-home"))
+        with pytest.raises(LockedError) as caught:
+            lock_of("demo", open_place(place)).acquire("deploy destroy")
+    assert "on alpha" in caught.value.detail
+    assert "run r1" in caught.value.detail
+    assert " ago" in caught.value.detail
+    assert "`deploy state unlock demo`" in caught.value.resolution
