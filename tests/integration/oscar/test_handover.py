@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from orchestrator.executors.oscar_handover import FORMER, MARK
 from orchestrator.executors.oscar_service import OscarServiceExecutor
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.records import instance_of_record
+from orchestrator.services.invoke import invoke
 from orchestrator.state.model import InstanceRecord
-from tests.integration.oscar.test_services import World
+from tests.integration.oscar.test_services import CHAIN, World
 
 COPY = 'cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"'
 SLOW = f"sleep 2; {COPY}"
@@ -41,15 +43,15 @@ class Moving(World):
     def edge(self) -> Any:
         return self.standins["first"]
 
-    def move(self) -> None:
+    def move(self, name: str = "first") -> None:
         """Make the new one first, as the engine does; the old one is kept under its former address."""
-        old = self.records["first"]
-        self.records["first@1"] = replace(old, address="first@1", wired={"second": 1})
+        old = self.records[name]
+        self.records[f"{name}@1"] = replace(old, address=f"{name}@1", wired=dict.fromkeys(CHAIN[name], 1))
         self.add_host("third", self.third)
-        instance = self.desired["first"]
+        instance = self.desired[name]
         requirements = {**instance.requirements, "host": ("third-oscar",)}
-        self.desired["first"] = replace(instance, requirements=requirements)
-        self.configure("first")
+        self.desired[name] = replace(instance, requirements=requirements)
+        self.configure(name)
 
     def wanted(self, *hosts: str, services: tuple[str, ...] = ("first", "second")) -> dict[str, DesiredInstance]:
         """Everything that is wanted: services, and the hosts that stay."""
@@ -233,6 +235,49 @@ def test_what_is_made_anew_where_it_is_never_stops_listening(moving: Moving) -> 
     with moving.edge.store() as old:
         put(old, "meanwhile")
     assert moving.results(1) == ["meanwhile"]
+
+
+def test_a_file_sent_by_hand_is_followed_to_where_it_comes_out(moving: Moving, tmp_path: Path) -> None:
+    """While it is on its way the last component moves, and what lies before it is handed over."""
+    cloud = moving.standins["second"]
+    service: Any = cloud.client().read_service("second")
+    cloud.client().replace_service({**service, "input": []})
+    before = moving.state
+    serials = iter(range(1, 1000))
+    source = tmp_path / "picture"
+    source.write_bytes(b"content")
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(
+            invoke,
+            before,
+            moving.secrets,
+            "first",
+            source,
+            tmp_path / "result",
+            60,
+            reread=lambda: replace(moving.state, serial=next(serials)),
+        )
+        with cloud.store() as store:
+            while not store.list("first", "output/"):
+                time.sleep(0.05)
+        moving.move("second")
+        moving.configure("first")
+        moving.stop("second@1", moving.wanted(*HOSTS))
+        assert sent.result(60) == [tmp_path / "result"]
+    assert (tmp_path / "result").read_bytes() == b"content"
+    with moving.third.store() as new:
+        assert len(new.list("second", "output/")) == 1
+
+
+def test_a_file_sent_by_hand_goes_in_where_its_component_is_by_now(moving: Moving, tmp_path: Path) -> None:
+    before = moving.state
+    moving.move()
+    moving.stop("first@1", moving.wanted(*HOSTS))
+    source = tmp_path / "picture"
+    source.write_bytes(b"content")
+    after = replace(moving.state, serial=1)
+    found = invoke(before, moving.secrets, "first", source, tmp_path / "result", 30, reread=lambda: after)
+    assert found == [tmp_path / "result"]
 
 
 def test_results_on_a_store_that_goes_are_saved(moving: Moving, tmp_path: Path) -> None:
