@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from orchestrator.remote.ssh import generate_key
 from orchestrator.state.document_file import FileDocument
 from orchestrator.state.masking import forms_of
 from orchestrator.state.secret_keys import find_keys
@@ -15,10 +16,12 @@ from orchestrator.state.secret_store import SealedSecretStore
 
 
 def known_secrets(home: Path, deployment: str) -> dict[str, str]:
-    """Every value that the deployment's store has or had: name and version to value."""
+    """Every value that the deployment's store has: name, newest version and number to value."""
     document = FileDocument(home / deployment / "secrets" / "sealed.json")
     entries = SealedSecretStore(document, deployment, find_keys()).entries()
-    return {f"{entry.name}@{version}": value for entry in entries for version, value in enumerate(entry.parts, start=1)}
+    return {
+        f"{entry.name}@{entry.version}.{number}": value for entry in entries for number, value in enumerate(entry.parts)
+    }
 
 
 class SecretSearch:
@@ -29,8 +32,12 @@ class SecretSearch:
     """
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
+        # Every private key begins with the same line.
+        common = forms_of(generate_key()[0])
         self._forms = {
-            form.encode("utf-8", "surrogatepass"): name for name, value in secrets.items() for form in forms_of(value)
+            form.encode("utf-8", "surrogatepass"): name
+            for name, value in secrets.items()
+            for form in forms_of(value) - common
         }
 
     def names_in(self, content: bytes) -> set[str]:
