@@ -17,6 +17,7 @@ from orchestrator.state.model import InstanceRecord, Lifecycle
 from orchestrator.topology.model import Value
 
 _PLACE = ("properties.layer", f"requirements.{HOST}")
+_EACH = "properties.hosts"
 _ABOUT_PLACE = (HOST, MACHINE, CONNECTS_TO)
 
 
@@ -93,27 +94,36 @@ def _decide(
     if seen is not None and seen.presence is Presence.MISSING:
         return _Decision(Action.CREATE, (f"lost: {seen.detail}" if seen.detail else "lost",))
     rehosted = is_rehosted(instance, record)
-    inputs = instance.inputs
+    before, inputs = _of_instance(record.inputs, instance.index), _of_instance(instance.inputs, instance.index)
     if rehosted and not (record.provider or instance.provider or instance.address in known.hosting):
         title = _title(instance, record)
-        return _Decision(Action.MOVE, (title, *differences(record.inputs, inputs, _PLACE)), title=title)
+        return _Decision(Action.MOVE, (title, *differences(before, inputs, _PLACE)), title=title)
     lost_with = _lost_with(instance, known.changes)
     if lost_with:
-        return _Decision(Action.CREATE, (f"lost with {', '.join(lost_with)}", *differences(record.inputs, inputs)))
+        return _Decision(Action.CREATE, (f"lost with {', '.join(lost_with)}", *differences(before, inputs)))
     if record.pending is not None and record.pending.action == Action.DELETE.value:
         return _Decision(Action.REPLACE, ("an earlier run was cut off while removing it",))
     if record.type != instance.type or record.provider != instance.provider:
         return _Decision(Action.REPLACE, (f"was {record.type} of {record.provider or 'no provider'}",))
     condition = _condition(record, seen)
     wiring, others = _because_of_dependencies(instance, dependencies, record, known)
-    differing = differences(record.inputs, inputs)
+    differing = differences(before, inputs)
     reasons = (*condition, *others, *wiring, *differing)
     if not reasons:
         return _Decision(Action.NO_OP, ("as wanted",))
     if differing and (rehosted or (instance.provider and "configure" not in instance.operations)):
         return _Decision(Action.REPLACE, reasons)
-    only_gains = not (condition or others) and _only_gains(instance, record, differing_keys(record.inputs, inputs))
+    only_gains = not (condition or others) and _only_gains(instance, record, differing_keys(before, inputs))
     return _Decision(Action.UPDATE, reasons, only_gains)
+
+
+def _of_instance(inputs: Mapping[str, Value], index: int) -> Mapping[str, Value]:
+    """The inputs with no more than the instance's own entry of a list that has one for every instance of a template.
+
+    A machine more in the list makes no other machine another one.
+    """
+    hosts = inputs.get(_EACH)
+    return {**inputs, _EACH: hosts[index : index + 1]} if isinstance(hosts, list) and len(hosts) > 1 else inputs
 
 
 def _only_gains(instance: DesiredInstance, record: InstanceRecord, keys: frozenset[str]) -> bool:

@@ -399,3 +399,13 @@ def test_planning_takes_time_in_proportion_to_the_number_of_components() -> None
         plan = plan_apply("d", wanted(*MACHINES, CLUSTER, *new), applied(wanted(*MACHINES, CLUSTER, *old)), {})
         entries.append(sum(len(c.after) for c in plan.changes.values()))
     assert entries[1] <= 11 * entries[0]
+
+
+def test_an_address_more_in_the_list_of_machines_makes_no_other_machine_another_one() -> None:
+    hosts: list[Value] = [{"host": f"192.0.2.{i}"} for i in range(3)]
+    state = applied(wanted(machine(0, hosts=hosts[:2]), machine(1, hosts=hosts[:2]), CLUSTER))
+    more = wanted(machine(0, hosts=hosts), machine(1, hosts=hosts), CLUSTER)
+    assert plan_apply("d", more, state, {}).is_empty
+    other = [hosts[2], hosts[1]]
+    plan = plan_apply("d", wanted(machine(0, hosts=other), machine(1, hosts=other), CLUSTER), state, {})
+    assert (actions(plan)["edge[0]"], actions(plan)["edge[1]"]) == (Action.REPLACE, Action.NO_OP)
