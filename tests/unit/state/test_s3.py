@@ -23,6 +23,7 @@ from orchestrator.cli.main import main
 from orchestrator.errors import LockedError, StateError
 from orchestrator.state import lock
 from orchestrator.state.backend import Backend, choose, lock_of
+from orchestrator.state.local_store import LocalStateStore
 from orchestrator.state.model import SCHEMA_VERSION
 from orchestrator.state.s3_objects import S3Objects, open_objects
 from orchestrator.state.session import DeploymentSession
@@ -153,6 +154,15 @@ def test_steps_and_snapshots_of_older_versions_are_read(url: str, open_place: Op
         assert state is not None
         assert (state.serial, state.lineage) == (document["serial"], document["lineage"])
         assert set(state.instances) == set(document["instances"])
+        steps = 0
+        for line in (path.parent / "journal.jsonl").read_bytes().splitlines(keepends=True):
+            entry = json.loads(line)
+            if entry["kind"] != "continues" and entry["serial"] > document["serial"]:
+                put(s3_client, url, f"journal/{entry['serial']:012d}.jsonl", line)
+                steps += 1
+        assert steps, "no step of an older version is kept for the tests"
+        state = open_place(url).state_store("demo").load()
+        assert state == LocalStateStore(path.parent).load()
 
 
 def test_a_removal_that_was_cut_off_leaves_nothing_to_be_read(
