@@ -12,6 +12,7 @@ from orchestrator.errors import DeployError
 from orchestrator.planning.desired import DesiredInstance, Operation
 from orchestrator.planning.profile import OPTION_FUNCTION, Match, OperationRule, Profile, Rule
 from orchestrator.planning.substitution import Substitution
+from orchestrator.state.former import is_former
 from orchestrator.topology.functions import Scope, node_properties, resolve
 from orchestrator.topology.model import NodeTemplate, Topology, Value
 from orchestrator.topology.types import COMPONENT_IMAGE, STANDARD_OPERATIONS, TypeCatalogue, UnknownTypeError
@@ -30,6 +31,19 @@ class MissingNodeError(DeployError):
             "A node that is required is not there.",
             detail=f"Node {node} requires {target!r} as its {requirement}; there is no such node.",
             resolution="Correct the name in the service template.",
+        )
+
+
+class ReservedNameError(DeployError):
+    """A node is called as only a former instance may be."""
+
+    exit_code = 2
+
+    def __init__(self, node: str) -> None:
+        super().__init__(
+            "The name of a node cannot be used.",
+            detail=f"Node {node!r} ends in @ and a number, as only the address of something that moved away does.",
+            resolution="Give it another name in the service template.",
         )
 
 
@@ -75,6 +89,8 @@ def desired_instances(
     for node in topology.nodes.values():
         if not catalogue.has(node.type):
             raise UnknownTypeError(node.type)
+        if is_former(node.name):
+            raise ReservedNameError(node.name)
         view = _View(Scope(topology, catalogue, node), chosen, unavailable_images)
         rules = tuple(rule for rule in rules_of(node.type) if view.matches(rule.match))
         for index, address in enumerate(instance_addresses(node)):

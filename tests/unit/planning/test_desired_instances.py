@@ -10,6 +10,7 @@ import pytest
 from orchestrator.errors import InvalidInputError, UsageError
 from orchestrator.planning.desired_instances import (
     MissingNodeError,
+    ReservedNameError,
     check_profile,
     desired_instances,
     images_without_source,
@@ -163,6 +164,9 @@ def test_wrong_topologies_are_refused() -> None:
     bare = Profile("none")
     with pytest.raises(UnknownTypeError):
         desired_instances(Topology("t", nodes={"a": NodeTemplate("a", "x.y")}), shipped_types(), bare, {})
+    former = NodeTemplate("a@1", "continuum.nodes.K3sCluster", {"cluster_name": "a"})
+    with pytest.raises(ReservedNameError, match="'a@1' ends in @ and a number"):
+        desired_instances(Topology("t", nodes={"a@1": former}), shipped_types(), bare, {})
     cluster = NodeTemplate(
         "a", "continuum.nodes.K3sCluster", {"cluster_name": "a"}, requirements=(Requirement("machine", "b"),)
     )
