@@ -180,8 +180,9 @@ def parse_url(text: str) -> BackendUrl:
     try:
         parts = urlsplit(text)
         port = parts.port or 0
-    except ValueError as cause:
-        raise BackendUrl(_without_password(text)).refused(f"It is no URL: {cause}.") from None
+    except ValueError:
+        # The cause would show what it took for a port, which may be a part of a password.
+        raise BackendUrl(_without_password(text)).refused("It is no URL: its host or port cannot be read.") from None
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if parts.password is not None or _SECRET_OPTIONS & {key.lower() for key in options}:
         raise _holds_password(text)
@@ -211,7 +212,7 @@ def _holds_password(text: str) -> UsageError:
 
 def _without_password(text: str) -> str:
     """The URL with everything left out that may be one."""
-    shown = re.sub(r"//([^/@:?#]*):[^/]*@", r"//\1:…@", text)
+    shown = re.sub(r"//([^/@:?#]*):.*@", r"//\1:…@", text)
     return re.sub(r"(?i)([?&](?:\w*password|\w*key)=)[^&#]*", r"\1…", shown)
 
 

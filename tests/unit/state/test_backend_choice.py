@@ -60,6 +60,13 @@ def test_what_means_nothing_is_refused(url: str, told: str) -> None:
     assert caught.value.resolution
 
 
+@pytest.mark.parametrize("url", ["postgresql://me:hunter2/x@host/db", "postgresql://me:hun@ter2#hunter2@host/db"])
+def test_a_password_with_odd_characters_is_not_shown_either(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        backend.open_backend(url)
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "url",
     [
