@@ -140,8 +140,10 @@ def test_images_that_are_there_cost_nothing() -> None:
 def component() -> Iterator[str]:
     name = f"dockerfile-{uuid.uuid4().hex[:8]}"
     yield name
-    for tag in connect().images.list(repository(name)):
-        connect().images.remove(tag.id, force=True)
+    made = connect().images.list(repository(name))
+    for image in sorted(made, key=lambda i: str(i.attrs["Created"]), reverse=True):
+        for tag in image.tags:
+            connect().images.remove(tag)
 
 
 def test_a_dockerfile_of_the_component_is_built_and_its_failure_shows_the_end_of_its_output(
