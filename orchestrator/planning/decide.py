@@ -75,11 +75,20 @@ def decide(instance: DesiredInstance, dependencies: tuple[str, ...], known: Know
         action=decision.action,
         reasons=decision.reasons,
         instance=instance,
-        after=tuple(d for d in dependencies if d in known.changes),
+        after=_after(dependencies, known.changes),
         downtime=downtime,
         title=decision.title,
         former=former_address(address, moved_from) if moved_from else "",
     )
+
+
+def _after(dependencies: tuple[str, ...], changes: Mapping[str, Change]) -> tuple[str, ...]:
+    """What must have succeeded first: what it depends on, and what changes below that if it stays itself."""
+    found = dict.fromkeys(d for d in dependencies if d in changes)
+    for dependency in tuple(found):
+        if changes[dependency].is_noop:
+            found.update(dict.fromkeys(a for a in changes[dependency].after if not changes[a].is_noop))
+    return tuple(found)
 
 
 def _decide(
