@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from orchestrator.remote.ssh import generate_key
+from orchestrator.remote.keys import generate_key
 from orchestrator.state.document_file import FileDocument
 from orchestrator.state.masking import forms_of
 from orchestrator.state.secret_keys import find_keys

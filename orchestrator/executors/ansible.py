@@ -18,7 +18,7 @@ from orchestrator.executors.ssh_key import private_key
 from orchestrator.planning.drift import in_words
 from orchestrator.planning.observation import Difference, Observation, Presence
 from orchestrator.remote.inventory import InventoryHost, render_inventory
-from orchestrator.remote.ssh import SshTarget, known_hosts_line
+from orchestrator.remote.target import SshTarget, known_hosts_line
 from orchestrator.resources import data_path
 from orchestrator.state.model import InstanceRecord
 from orchestrator.topology.model import Value

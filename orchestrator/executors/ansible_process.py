@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from orchestrator.remote.ssh import openssh_options
+from orchestrator.remote.target import openssh_options
 from orchestrator.state.masking import mask
 
 _MESSAGE_LIMIT = 4000

@@ -10,7 +10,7 @@ from orchestrator.planning.drift import compare_attributes, drifted, in_words
 from orchestrator.planning.observation import Difference, Observation, Presence
 from orchestrator.providers.base import Machine, MachineProvider, MachineRequest, MachineState
 from orchestrator.providers.registry import load_provider
-from orchestrator.remote.ssh import SshTarget, wait_for_ssh
+from orchestrator.remote.target import SshTarget
 from orchestrator.topology.model import Value
 
 BOOT_TIMEOUT = 180.0
@@ -31,6 +31,8 @@ class MachineExecutor:
         provider = self._provider(request.instance.provider)
         if request.operation == "delete":
             return self._delete(request, provider)
+        from orchestrator.remote.ssh import wait_for_ssh  # noqa: PLC0415 - takes long, and a look does not need it
+
         machine = provider.create(self._machine_request(request), request.progress)
         if machine.state is MachineState.STOPPED:
             request.progress("starting it again")

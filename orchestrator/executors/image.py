@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-from pathlib import Path
-
-import docker
-
-from orchestrator.clients.engine import connect, engine_architecture, translated_errors
-from orchestrator.errors import EngineUnavailableError, OperationError, ProviderError
 from orchestrator.executors.base import OperationRequest, OperationResult
-from orchestrator.images.base_image import IMAGE_LABEL
-from orchestrator.images.build_container import build_lock, find_image
-from orchestrator.images.component import ComponentImage, ImageMaker
-from orchestrator.planning.observation import Difference, Observation, Presence
-
-_OURS = "continuum-deploy/"
-_USERS = ".users"
-_CLAIM = "-used-by-"
+from orchestrator.planning.observation import Observation, Presence
 
 
 class ImageExecutor:
-    """Builds, pulls and removes component images."""
+    """Builds, pulls and removes component images; what needs the engine's library is imported when it is needed."""
 
     max_parallel = 4
 
     def run(self, request: OperationRequest) -> OperationResult:
         """Have the image and its archive, or remove both once no deployment uses them."""
-        return self._delete(request) if request.operation == "delete" else self._create(request)
+        from orchestrator.executors.image_on_engine import let_go_of_image, make_image  # noqa: PLC0415 - takes long
+
+        return let_go_of_image(request) if request.operation == "delete" else make_image(request)
 
     def observe(self, request: OperationRequest) -> Observation:
         """Look whether image and archive are there."""
@@ -37,142 +24,6 @@ class ImageExecutor:
             return Observation(Presence.UNKNOWN, "the image was not made yet")
         if not (request.folders.cache / archive).is_file():
             return Observation(Presence.MISSING, f"the archive of {reference} is gone")
-        try:
-            found = find_image(connect(start=False), reference)
-        except (EngineUnavailableError, ProviderError) as error:
-            return Observation(Presence.UNKNOWN, f"{error.summary} {error.detail}")
-        if found != request.record.attributes.get("digest"):
-            detail = f"the container engine has no such image as {reference}"
-            differences = (Difference("digest", request.record.attributes.get("digest"), found),)
-            return Observation(Presence.MISSING, detail, differences=differences)
-        return Observation(Presence.PRESENT)
+        from orchestrator.executors.image_on_engine import look_for_image  # noqa: PLC0415 - the same
 
-    @staticmethod
-    def _create(request: OperationRequest) -> OperationResult:
-        properties, settings = request.instance.properties, request.instance.settings
-        wanted = str(settings.get("architecture") or properties.get("architecture") or "")
-        own = engine_architecture()
-        if wanted and wanted != own:
-            raise OperationError(
-                "An image cannot be made for that architecture.",
-                detail=f"{request.instance.address} is for {wanted}, and the container engine here runs {own}.",
-                resolution="Use a container engine of that architecture, or a profile that takes another one.",
-            )
-        maker = ImageMaker(connect(), own, request.progress, request.cancel)
-        image = _make(request, maker)
-        archive = Path("images") / f"{image.id.removeprefix('sha256:')}.tar"
-        with build_lock(image.id):
-            if image.reference.startswith(_OURS):
-                _claim(maker.client, image, request)
-            users = request.folders.cache / f"{archive}{_USERS}"
-            users.mkdir(parents=True, exist_ok=True)
-            _marker(users, request).touch()
-            maker.save(image, request.folders.cache / archive)
-        return OperationResult(
-            {
-                "reference": image.reference,
-                "digest": image.id,
-                "architecture": image.architecture,
-                "archive": str(archive),
-            }
-        )
-
-    @staticmethod
-    def _delete(request: OperationRequest) -> OperationResult:
-        attributes = request.record.attributes
-        reference, archive = str(attributes.get("reference") or ""), str(attributes.get("archive") or "")
-        if not archive:
-            return OperationResult(changed=False)
-        with build_lock(str(attributes.get("digest"))):
-            _leave(request.folders.cache / archive, request)
-            # An image that was pulled is not ours to remove.
-            if reference.startswith(_OURS):
-                _release(connect(), reference, request)
-        _leave_earlier(request)
-        if reference.startswith(_OURS):
-            _release_earlier(connect(), request)
-        return OperationResult()
-
-
-def _make(request: OperationRequest, maker: ImageMaker) -> ComponentImage:
-    properties = request.instance.properties
-    component = str(properties.get("component") or request.instance.node)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", component):
-        raise OperationError(
-            "A component's name cannot be the name of a folder.",
-            detail=f"{request.instance.address} is for the component {component!r}; its code would be there.",
-            resolution="Use letters, digits, dots, dashes and underscores only.",
-        )
-    source = request.instance.artifacts.get("source", "")
-    if source:
-        folder = request.folders.application / source
-        digest = str(properties.get("source_digest") or "")
-        if not folder.is_dir() and not maker.has_built(component, digest):
-            raise OperationError(
-                "The sources of a component are not there.",
-                detail=f"{request.instance.address} is built from {folder}, which is no folder.",
-                resolution="Put them back, or plan again.",
-            )
-        return maker.from_sources(component, folder, digest)
-    if request.instance.settings.get("pass_through") is True:
-        return maker.passing_on(component)
-    return maker.pulled(str(properties.get("image") or ""))
-
-
-def _claim(client: docker.DockerClient, image: ComponentImage, request: OperationRequest) -> None:
-    """Say in the engine that this deployment uses an image: the engine is what all of them share."""
-    repository, _, version = image.reference.rpartition(":")
-    with translated_errors(f"tagging the image {image.reference}"):
-        client.images.get(image.id).tag(repository, f"{version}{_used_by(request)}")
-
-
-def _leave(archive: Path, request: OperationRequest) -> None:
-    """Say that this instance uses an archive no longer, and remove it if it was the last one."""
-    users = archive.with_name(f"{archive.name}{_USERS}")
-    _marker(users, request).unlink(missing_ok=True)
-    if not users.is_dir() or not any(users.iterdir()):
-        if users.is_dir():
-            users.rmdir()
-        archive.unlink(missing_ok=True)
-
-
-def _leave_earlier(request: OperationRequest) -> None:
-    """The same for the archives of images that the instance had before."""
-    for users in sorted((request.folders.cache / "images").glob(f"*{_USERS}")):
-        if _marker(users, request).exists():
-            archive = users.with_name(users.name.removesuffix(_USERS))
-            with build_lock(f"sha256:{archive.stem}"):
-                _leave(archive, request)
-
-
-def _release_earlier(client: docker.DockerClient, request: OperationRequest) -> None:
-    """Let go of the images that the instance had before, which were kept so that a rollback finds them."""
-    own = _used_by(request)
-    with translated_errors("looking for earlier images"):
-        images = client.images.list(filters={"label": f"{IMAGE_LABEL}=component"})
-    for image_id, tag in [(str(i.id), str(t)) for i in images for t in i.tags if t.endswith(own)]:
-        with build_lock(image_id):
-            _release(client, tag.removesuffix(own), request)
-
-
-def _release(client: docker.DockerClient, reference: str, request: OperationRequest) -> None:
-    """Take the claim back, and remove the image if it was the last one."""
-    if find_image(client, reference) is None:
-        return
-    own = f"{reference}{_used_by(request)}"
-    with translated_errors(f"removing the image {reference}"):
-        claims = {t for t in client.images.get(reference).tags if t.startswith(f"{reference}{_CLAIM}")}
-        if own in claims:
-            client.images.remove(own)
-        if not claims - {own}:
-            client.images.remove(reference)
-
-
-def _used_by(request: OperationRequest) -> str:
-    """End of the tag that says that this instance uses an image."""
-    return f"{_CLAIM}{hashlib.sha256(f'{request.tag.lineage}/{request.instance.address}'.encode()).hexdigest()[:16]}"
-
-
-def _marker(users: Path, request: OperationRequest) -> Path:
-    """The file that says that this instance uses an archive."""
-    return users / re.sub(r"[^A-Za-z0-9.-]+", "-", f"{request.tag.lineage}-{request.instance.address}")
+        return look_for_image(request, reference)

@@ -11,7 +11,6 @@ from pathlib import Path
 from threading import Lock
 
 from orchestrator.executors.ansible_process import private_folder, remove_leftovers
-from orchestrator.remote.ssh import generate_key, public_half
 from orchestrator.state.durable_file import storage_error
 from orchestrator.state.secret_references import MissingSecretError
 from orchestrator.state.secrets import PREFIX, SSH_KEY, SecretKind, SecretStore
@@ -34,7 +33,7 @@ def private_key(secrets: SecretStore, deployment_folder: Path, *, make: bool = F
     with _GUARD:
         found = secrets.get(SSH_KEY)
         if found is None:
-            found = _older(deployment_folder) or (generate_key()[0] if make else "")
+            found = _older(deployment_folder) or (_generated() if make else "")
             if not found:
                 raise MissingSecretError(
                     PREFIX + SSH_KEY,
@@ -50,6 +49,8 @@ def private_key(secrets: SecretStore, deployment_folder: Path, *, make: bool = F
 
 def authorized_key(secrets: SecretStore, deployment_folder: Path) -> str:
     """The public half as one line, for a machine's list of those who may log in; made the first time."""
+    from orchestrator.remote.keys import public_half  # noqa: PLC0415 - takes long, and only what makes machines needs it
+
     return public_half(private_key(secrets, deployment_folder, make=True))
 
 
@@ -86,3 +87,9 @@ def _remove_older(deployment_folder: Path) -> None:
     for old in (path, path.with_suffix(".pub")):
         with contextlib.suppress(FileNotFoundError):
             old.unlink()
+
+
+def _generated() -> str:
+    from orchestrator.remote.keys import generate_key  # noqa: PLC0415 - the same
+
+    return generate_key()[0]

@@ -4,54 +4,22 @@ from __future__ import annotations
 
 import base64
 import binascii
-import shlex
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Timer
 
 import paramiko
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from paramiko.pkey import UnknownKeyType
 
 from orchestrator.clients.transience import is_passing
 from orchestrator.errors import CancelledError, RemoteError
-
-CONNECT_TIMEOUT = 10.0
-"""Seconds for reaching a machine, for its banner and for logging in, each."""
+from orchestrator.remote.target import CONNECT_TIMEOUT, SshTarget
 
 _POLL_INTERVAL = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class SshTarget:
-    """A machine and how to log in to it.
-
-    Attributes:
-        host: Address.
-        port: Port.
-        user: Login name.
-        key_file: Private key in OpenSSH's form, without a passphrase.
-        host_key: The machine's public host key, ``ssh-ed25519 AAAA…``; any other is refused.
-        jump: Machine to go through.
-    """
-
-    host: str
-    port: int
-    user: str
-    key_file: Path
-    host_key: str
-    jump: SshTarget | None = None
-
-    @property
-    def login(self) -> str:
-        """``user@host:port``, for messages."""
-        return f"{self.user}@{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,58 +133,6 @@ def run(target: SshTarget, command: str, timeout: float) -> CommandResult:
         return CommandResult(channel.recv_exit_status(), stdout, stderr)
 
 
-def known_hosts_line(target: SshTarget) -> str:
-    """The line of a known_hosts file that pins the machine's key, with its newline."""
-    name = target.host if target.port == 22 else f"[{target.host}]:{target.port}"
-    return f"{name} {' '.join(target.host_key.split()[:2])}\n"
-
-
-def openssh_options(known_hosts_file: Path) -> list[str]:
-    """Options that bind OpenSSH's client to one known_hosts file and to nothing of the user's own configuration."""
-    return [
-        "-F",
-        "/dev/null",
-        "-o",
-        "IdentitiesOnly=yes",
-        "-o",
-        "StrictHostKeyChecking=yes",
-        "-o",
-        f"UserKnownHostsFile={known_hosts_file}",
-        "-o",
-        "GlobalKnownHostsFile=/dev/null",
-        "-o",
-        "PasswordAuthentication=no",
-        "-o",
-        f"ConnectTimeout={CONNECT_TIMEOUT:.0f}",
-        # A connection over which nothing comes any longer ends after a minute.
-        "-o",
-        "ServerAliveInterval=15",
-        "-o",
-        "ServerAliveCountMax=4",
-    ]
-
-
-def openssh_command(target: SshTarget, known_hosts_file: Path, command: Sequence[str] | None = None) -> list[str]:
-    """Argument list for OpenSSH's client; without ``command`` it opens a shell."""
-    arguments = ["ssh", *openssh_options(known_hosts_file), "-i", str(target.key_file), "-p", str(target.port)]
-    if target.jump is not None:
-        through = openssh_command(target.jump, known_hosts_file)
-        destination = through.pop()
-        arguments += ["-o", "ProxyCommand=" + " ".join(_quote(a) for a in [*through, "-W", "%h:%p", destination])]
-    arguments.append(f"{target.user}@{target.host}")
-    return [*arguments, "--", *command] if command else arguments
-
-
-def generate_key() -> tuple[str, str]:
-    """A new ed25519 key pair: the private half in OpenSSH's form, and the public half as one line."""
-    key = Ed25519PrivateKey.generate()
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-    )
-    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    return private.decode(), public.decode()
-
-
 @contextmanager
 def _closed_after(transport: paramiko.Transport, seconds: float) -> Iterator[None]:
     """Close the connection unless the block ends in time: paramiko waits without bound for some answers."""
@@ -227,25 +143,6 @@ def _closed_after(transport: paramiko.Transport, seconds: float) -> Iterator[Non
         yield
     finally:
         timer.cancel()
-
-
-def public_half(private: str) -> str:
-    """The public half of a private key in OpenSSH's form, as one line.
-
-    Raises:
-        RemoteError: If it is no such key.
-    """
-    try:
-        key = serialization.load_ssh_private_key(private.encode(), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        # The cause is left out: it might hold a part of the key.
-        raise RemoteError(
-            "A private key cannot be read.",
-            detail="The key that logs in to the machines is no private key in OpenSSH's form without a passphrase.",
-            resolution="Put it back as it was; the machines know no other.",
-        ) from None
-    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    return public.decode()
 
 
 @contextmanager
@@ -395,7 +292,3 @@ def _describe(reason: BaseException, timeout: float) -> str:
 def _shorten(key: str) -> str:
     kind, _, rest = key.partition(" ")
     return f"{kind} …{rest.split()[0][-12:]}" if rest else key
-
-
-def _quote(word: str) -> str:
-    return word if word == "%h:%p" else shlex.quote(word)

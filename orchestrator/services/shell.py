@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.errors import UsageError
 from orchestrator.executors.ssh_key import key_file, private_key
-from orchestrator.remote.ssh import SshTarget, known_hosts_line, openssh_command
+from orchestrator.remote.target import SshTarget, known_hosts_line, openssh_command
 from orchestrator.services.deployment import OpenDeployment
 from orchestrator.state.masking import without_secrets
 from orchestrator.state.model import InstanceRecord

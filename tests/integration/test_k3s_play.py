@@ -27,7 +27,9 @@ from orchestrator.planning.desired import DesiredInstance, Operation
 from orchestrator.planning.observation import Presence
 from orchestrator.providers.base import DeploymentTag, MachineRequest
 from orchestrator.providers.local.provider import LocalProvider
-from orchestrator.remote.ssh import SshTarget, generate_key, run, wait_for_ssh
+from orchestrator.remote.keys import generate_key
+from orchestrator.remote.ssh import run, wait_for_ssh
+from orchestrator.remote.target import SshTarget
 from orchestrator.state.model import InstanceRecord
 from orchestrator.topology.model import Value
 from tests.secrets_in_memory import memory_secrets

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.errors import OperationError, RemoteError
 from orchestrator.executors.ssh_key import authorized_key, key_file, private_key
-from orchestrator.remote.ssh import generate_key, public_half
+from orchestrator.remote.keys import generate_key, public_half
 from tests.secrets_in_memory import memory_secrets
 
 

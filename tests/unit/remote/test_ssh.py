@@ -13,17 +13,9 @@ import paramiko
 import pytest
 
 from orchestrator.errors import CancelledError, RemoteError
-from orchestrator.remote.ssh import (
-    HostKeyError,
-    LoginRefusedError,
-    SshTarget,
-    UnreachableError,
-    generate_key,
-    known_hosts_line,
-    openssh_command,
-    run,
-    wait_for_ssh,
-)
+from orchestrator.remote.keys import generate_key
+from orchestrator.remote.ssh import HostKeyError, LoginRefusedError, UnreachableError, run, wait_for_ssh
+from orchestrator.remote.target import SshTarget, known_hosts_line, openssh_command
 
 
 class _Session(paramiko.ServerInterface):
