@@ -34,7 +34,7 @@ COMMANDS = {
 
 
 _ALLOCATIONS = 50_000
-"""How many objects are made between two looks for garbage in circles; Python's 700 cost a large deployment 5 % of a plan."""
+"""How many objects are made between two looks for garbage in circles; Python's 700 cost 5 % of a large plan."""
 
 
 def build_overview() -> argparse.ArgumentParser:
