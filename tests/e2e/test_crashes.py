@@ -106,7 +106,7 @@ def test_an_engine_that_dies_half_way_is_named_and_the_next_apply_goes_on(
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 1, output
     assert "engine" in output
-    assert "run the same command again" in output
+    assert "go on where this run stopped: deploy apply" in output
 
     cli.run("apply", file, "--rehearse", "--auto-approve")
     assert engine.addresses(NAME) == MACHINES
