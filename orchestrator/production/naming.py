@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from functools import lru_cache
 
 MAX_DEPLOYMENT = 40
 MAX_SERVICE = 39
@@ -14,6 +15,7 @@ MAX_RESOURCE = 40
 _PARTITION = re.compile(r"^(?P<base>.+?)[-_](?P<partition>partition[0-9X]+[-_]\d+)$")
 
 
+@lru_cache(maxsize=4096)
 def sanitise(name: str) -> str:
     """The name in ``[a-z0-9-]``: accents dropped, everything else that is not a letter or digit becomes one dash."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from orchestrator.topology.functions import function_of
 from orchestrator.topology.located import implicit_tag
@@ -149,6 +149,7 @@ def _float(value: float) -> str:
     return mantissa + mark + exponent
 
 
+@lru_cache(maxsize=4096)
 def _text(text: str) -> str:
     if _PLAIN.fullmatch(text) and not text.endswith(" ") and implicit_tag(text) == "str":
         return text
