@@ -259,10 +259,10 @@ def test_what_is_to_be_removed_must_be_reached(bench: Bench) -> None:
 
 
 def test_a_play_that_hangs_is_ended_and_says_where(bench: Bench) -> None:
-    bench.shell(1, "sudo mv /usr/bin/sha256sum /usr/bin/sha256sum.kept")
     hanging = "#!/bin/sh\nexec sleep 300\n"
-    bench.shell(1, f"printf '{hanging}' | sudo tee /usr/bin/sha256sum >/dev/null; sudo chmod 755 /usr/bin/sha256sum")
-    bench.shell(1, "sudo rm -f /usr/local/bin/k3s")
+    bench.shell(1, f"printf '{hanging}' | sudo tee /usr/local/sbin/hanging >/dev/null")
+    bench.shell(1, "sudo chmod 755 /usr/local/sbin/hanging; sudo mv /usr/bin/python3 /usr/bin/python3.kept")
+    bench.shell(1, "sudo ln -s /usr/local/sbin/hanging /usr/bin/python3; sudo rm -f /usr/local/bin/k3s")
     try:
         with pytest.raises(
             OperationError, match=r"nothing was heard of it for 20 s, at the task 'Read the board' on pi-1"
@@ -270,7 +270,7 @@ def test_a_play_that_hangs_is_ended_and_says_where(bench: Bench) -> None:
             bench.site(play_silence=20)
         assert not caught.value.transient
     finally:
-        bench.shell(1, "sudo mv /usr/bin/sha256sum.kept /usr/bin/sha256sum")
+        bench.shell(1, "sudo mv -T /usr/bin/python3.kept /usr/bin/python3; sudo rm /usr/local/sbin/hanging")
     bench.site()
     assert bench.presence() == (Presence.PRESENT, "2 nodes ready")
 
