@@ -73,19 +73,38 @@ def check_architectures(model: Production, findings: Findings) -> None:
 
 
 def check_physical(model: Production, findings: Findings) -> None:
-    """Physical machines belong to a resource, and are as many as it has."""
+    """Physical machines belong to a resource, are as many as it has, and each is named once."""
+    _check_machines_are_named_once(model, findings)
     for physical in model.physical:
         layer = model.layer(physical.layer)
         resource = layer.resource(physical.name) if layer else None
         if resource is None:
-            detail = f"physical_nodes.yaml describes {physical.name!r} on layer {physical.layer}, which is not there."
+            detail = f"{physical.source} describes {physical.name!r} on layer {physical.layer}, which is not there."
             findings.warning("No such resource.", detail, physical.place, physical.name)
         elif physical.hosts and len(physical.hosts) != resource.total_nodes:
             detail = (
-                f"physical_nodes.yaml gives {len(physical.hosts)} machines for {physical.name!r}; totalNodes is "
+                f"{physical.source} gives {len(physical.hosts)} machines for {physical.name!r}; totalNodes is "
                 f"{resource.total_nodes}."
             )
             findings.warning("The number of machines differs.", detail, physical.place, physical.name)
+
+
+def _check_machines_are_named_once(model: Production, findings: Findings) -> None:
+    """One machine cannot be two nodes."""
+    seen: dict[tuple[str, int, str], str] = {}
+    for physical in model.physical:
+        layer = model.layer(physical.layer)
+        if layer is None or layer.type is not LayerType.PHYSICAL_TO_BE_PROVISIONED:
+            continue
+        for host in physical.hosts:
+            key = (host.address.casefold(), host.port, host.jump)
+            if key in seen:
+                detail = (
+                    f"{host.address}, port {host.port}, of {physical.name!r} is a machine of {seen[key]!r} already. A "
+                    "machine can be one node only: correct its address or port."
+                )
+                findings.error("A machine is named twice.", detail, host.place or physical.place, physical.name)
+            seen.setdefault(key, physical.name)
 
 
 def check_unused(model: Production, findings: Findings) -> None:

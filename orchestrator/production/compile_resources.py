@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.production.clouds import function_cloud
-from orchestrator.production.model import Accelerator, Layer, LayerType, PhysicalResource, Production, Resource
+from orchestrator.production.model import (
+    Accelerator,
+    Layer,
+    LayerType,
+    PhysicalHost,
+    PhysicalResource,
+    Production,
+    Resource,
+)
 from orchestrator.production.naming import resource_node, sanitise
 from orchestrator.production.os_version import render_version
 from orchestrator.production.placement import is_cloud_functions, platform_node
 from orchestrator.production.units import render_size
 from orchestrator.topology.model import NodeTemplate, Requirement, Value
 
+_SSH_PORT = 22
 HOSTED_ON = "tosca.relationships.HostedOn"
 
 _MACHINES = {
@@ -27,7 +36,7 @@ def compile_resource(layer: Layer, resource: Resource, model: Production) -> tup
         return (_cloud_functions(layer, resource, model),)
     physical = physical_of(model, layer, resource)
     machines = _machines(layer, resource, physical)
-    cluster = _cluster(layer, resource)
+    cluster = _cluster(layer, resource, physical)
     return machines, cluster, _oscar(layer, resource, cluster.name, physical)
 
 
@@ -82,11 +91,20 @@ def vendor_and_model(accelerator: Accelerator) -> tuple[str, str]:
 
 
 def _hosts(resource: Resource, physical: tuple[PhysicalResource, ...]) -> list[Value]:
-    return [
-        {"host": host.address, "user": host.user, "key_file": host.key_file}
-        for found in physical
-        for host in found.hosts[: resource.total_nodes]
-    ]
+    return [_host(host) for found in physical for host in found.hosts[: resource.total_nodes]]
+
+
+def _host(host: PhysicalHost) -> Value:
+    """How to reach a machine; what is as usual is left out."""
+    more = {
+        "port": str(host.port) if host.port != _SSH_PORT else "",
+        "jump": host.jump,
+        "become_password": host.become_password,
+        "key_passphrase": host.key_passphrase,
+        "host_key": host.host_key,
+    }
+    told: dict[str, Value] = {"host": host.address, "user": host.user, "key_file": host.key_file}
+    return told | {key: value for key, value in more.items() if value}
 
 
 def _capabilities(resource: Resource) -> Mapping[str, Mapping[str, Value]]:
@@ -105,20 +123,31 @@ def _capabilities(resource: Resource) -> Mapping[str, Mapping[str, Value]]:
     return {"host": host, "os": system, "scalable": scalable}
 
 
-def _cluster(layer: Layer, resource: Resource) -> NodeTemplate:
+def _cluster(layer: Layer, resource: Resource, physical: tuple[PhysicalResource, ...]) -> NodeTemplate:
     machines = resource_node(layer.number, resource.name)
     existing = layer.type is LayerType.PHYSICAL_ALREADY_PROVISIONED
+    properties: dict[str, Value] = {
+        "cluster_name": machines,
+        "token": f"secret:{machines}-k3s-token",
+        "node_labels": {
+            "continuum/layer": str(layer.number),
+            "continuum/resource": sanitise(resource.name),
+        },
+    }
+    for access in (found.cluster for found in physical if existing):
+        texts = (
+            ("kubeconfig", access.kubeconfig),
+            ("context", access.context),
+            ("endpoint", access.endpoint),
+            ("ca_cert", access.ca_cert),
+            ("api_token", access.token),
+            ("wanted_version", access.version),
+        )
+        properties.update({key: text for key, text in texts if text})
     return NodeTemplate(
         name=f"{machines}-k3s",
         type="continuum.nodes.ExistingK3sCluster" if existing else "continuum.nodes.K3sCluster",
-        properties={
-            "cluster_name": machines,
-            "token": f"secret:{machines}-k3s-token",
-            "node_labels": {
-                "continuum/layer": str(layer.number),
-                "continuum/resource": sanitise(resource.name),
-            },
-        },
+        properties=properties,
         requirements=(Requirement("machine", machines, HOSTED_ON),),
     )
 
@@ -131,9 +160,18 @@ def _oscar(layer: Layer, resource: Resource, cluster: str, physical: tuple[Physi
         "password": f"secret:{name}-password",
         "store_secret_key": f"secret:{name}-store-key",
     }
-    endpoints = [found.store_endpoint for found in physical if found.store_endpoint]
-    if existing and endpoints:
-        properties["store_endpoint"] = endpoints[-1]
+    for found in physical if existing else ():
+        access = found.oscar
+        texts = (
+            ("store_endpoint", found.store_endpoint),
+            ("endpoint", access.endpoint),
+            ("user", access.user),
+            ("password", access.password),
+            ("ca_cert", access.ca_cert),
+            ("store_access_key", access.access_key),
+            ("store_secret_key", access.secret_key),
+        )
+        properties.update({key: text for key, text in texts if text})
     kind = "continuum.nodes.ExistingOscar" if existing else "continuum.nodes.Oscar"
     return NodeTemplate(name, kind, properties, requirements=(Requirement("host", cluster, HOSTED_ON),))
 

@@ -13,6 +13,7 @@ COMPANIONS = {
     "dag": "application_dag",
     "partitions": "component_partitions",
     "physical_nodes": "physical_nodes",
+    "inventory": "inventory",
     "multi_cluster_qos": "multi_cluster_qos_constraints",
     "annotations": "annotations",
     "alternatives": "alternative_workflows",
@@ -27,6 +28,7 @@ _TOOL_FOLDERS = frozenset({"common_config", "space4ai-d", "space4ai-r", "oscarp"
 """Folders of an application in which design tools leave production files."""
 
 _ENDINGS = (".yaml", ".yml")
+_INVENTORIES = ("inventory.yml", "inventory.yaml", "inventory.ini")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,7 @@ def find_layout(production: Path, options: ReadOptions | None = None, deployment
     )
     found: dict[str, Path] = {}
     for key, name in COMPANIONS.items():
-        folders = (deployment / "im", root / "im", here) if key == "accounts" else places
-        path = options.files.get(key) or _first(folders, name)
+        path = options.files.get(key) or _find(key, name, here, places, (deployment / "im", root / "im", here))
         if path is not None and path != production:
             found[key] = path
     qos = options.qos or _qos((here, deployment / "ams", deployment, chosen / "ams", chosen, root / "common_config"))
@@ -144,6 +145,12 @@ def find_environment(root: Path, component: str) -> Path | None:
     base, _ = partition_of(component)
     candidates = (root / "src" / name / "env.yaml" for name in dict.fromkeys((component, base)))
     return next((c for c in candidates if c.is_file()), None)
+
+
+def _find(key: str, name: str, here: Path, places: tuple[Path, ...], of_accounts: tuple[Path, ...]) -> Path | None:
+    if key == "inventory":  # one that lies elsewhere in the application may be of something else
+        return next((here / one for one in _INVENTORIES if (here / one).is_file()), None)
+    return _first(of_accounts if key == "accounts" else places, name)
 
 
 def _first(folders: tuple[Path, ...], name: str) -> Path | None:

@@ -31,9 +31,11 @@ from orchestrator.production.read_alternatives import (
     without_other_workflows,
 )
 from orchestrator.production.read_annotations import read_annotations
-from orchestrator.production.read_companions import read_dag, read_partitions, read_physical_nodes
+from orchestrator.production.read_companions import read_dag, read_partitions
 from orchestrator.production.read_components import read_components
 from orchestrator.production.read_containers import choose_image, images_of, read_containers
+from orchestrator.production.read_inventory import with_inventory
+from orchestrator.production.read_physical import read_physical_nodes
 from orchestrator.production.read_qos import read_multi_cluster_qos, read_qos
 from orchestrator.production.read_resources import has_domains, read_domains
 from orchestrator.topology.located import Document, Mapping, Scalar, load_document
@@ -114,6 +116,8 @@ class _Reader:
         system.finish(also=("Resources", "Feasible", "toscas"))
         partitions = read_partitions(files["partitions"], findings) if "partitions" in files else {}
         physical = read_physical_nodes(files["physical_nodes"], findings) if "physical_nodes" in files else ()
+        if "inventory" in files:
+            physical = with_inventory(physical, files["inventory"], layers, findings)
         annotations = read_annotations(files["annotations"], components, findings) if "annotations" in files else {}
         if "candidate_deployments" in files:
             check_candidates(components, read_candidates(files["candidate_deployments"], findings), findings)
@@ -172,7 +176,9 @@ class _Reader:
     def _say_what_is_absent(self, layers: Sequence[Layer]) -> None:
         """One note for all files that may be absent without anything being wrong."""
         absent = []
-        if "physical_nodes" not in self._layout.files and any(layer.type in _PHYSICAL for layer in layers):
+        if not {"physical_nodes", "inventory"} & self._layout.files.keys() and any(
+            layer.type in _PHYSICAL for layer in layers
+        ):
             absent.append("no physical_nodes.yaml: where physical machines are stays open")
         if "partitions" not in self._layout.files:
             absent.append("no component_partitions.yaml: components and segments were taken as the file names them")

@@ -1,11 +1,11 @@
-"""Reads the files that go with a production file: the DAG, partitions, physical nodes, quality of service."""
+"""Reads the files that go with a production file: the DAG and partitions."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from orchestrator.diagnostics import Location
-from orchestrator.production.model import Dag, Edge, PhysicalHost, PhysicalResource
+from orchestrator.production.model import Dag, Edge
 from orchestrator.topology.located import Mapping, Scalar, Sequence, load_document
 from orchestrator.topology.reading import Findings, Section, kind_of
 
@@ -124,51 +124,3 @@ def read_partitions(path: Path, findings: Findings) -> dict[str, tuple[str, ...]
         section.finish()
     top.finish()
     return found
-
-
-def read_physical_nodes(path: Path, findings: Findings) -> tuple[PhysicalResource, ...]:
-    """Where physical machines are. Keys and passwords in the file are looked over and not kept."""
-    top = open_mapping(path, findings, secret=True)
-    if top is None:
-        return ()
-    found: list[PhysicalResource] = []
-    for _, layer in top.sections("ComputationalLayers"):
-        number = layer.integer("number") if layer.need("number", "the layer's number") else None
-        for _, section in layer.sections("Resources"):
-            resource = _physical_resource(number, section)
-            if resource is not None:
-                found.append(resource)
-        layer.finish(also=("name", "type"))
-    top.finish()
-    return tuple(found)
-
-
-def _physical_resource(number: int | None, section: Section) -> PhysicalResource | None:
-    name = section.need_text("name", "the resource's name in the production file")
-    hosts: list[PhysicalHost] = []
-    front = section.section("fe_node")
-    if front is not None:
-        hosts.append(_host(front))
-    workers = section.take("wns")
-    if isinstance(workers, Sequence):
-        for index, item in enumerate(workers.items):
-            if isinstance(item, Mapping):
-                hosts.append(_host(Section(item, f"{section.address}.wns[{index}]", section.findings)))
-    elif workers is not None:
-        section.wrong("wns", "a list of machines")
-    store, oscar = section.section("minio"), section.section("oscar")
-    endpoint = store.text("endpoint") if store else ""
-    oscar_name = oscar.text("name") if oscar else ""
-    section.finish(also=("influx", "aws"))
-    if not name or number is None:
-        return None
-    return PhysicalResource(number, name, tuple(hosts), endpoint, oscar_name, section.key_place("name"))
-
-
-def _host(section: Section) -> PhysicalHost:
-    private, public = section.text("private_ip"), section.text("public_ip")
-    if not private and not public:
-        section.need("private_ip", "the machine's address")
-    host = PhysicalHost(public or private, section.text("ssh_user"), section.text("ssh_key"))
-    section.finish(also=("ssh_port",))
-    return host

@@ -222,12 +222,29 @@ def _physical_nodes() -> Schema:
             "ssh_user": text("Whom to log in as.", "pi"),
             "ssh_key": text("Private key to log in with; never shown."),
             "ssh_port": number("Where SSH answers.", minimum=1, maximum=65535),
+            "jump": text("Machines to go through, as user@host:port, separated by commas.", "pi@192.0.2.1"),
+            "become_password": text("Reference to the password for sudo.", "secret:pi-sudo", "env:PI_SUDO"),
+            "key_passphrase": text("Reference to the passphrase of the private key.", "env:KEY_PASSPHRASE"),
+            "host_key": text("Its public host key; learned at first contact if left out.", "ssh-ed25519 AAAA…"),
         },
     )
     secret = text("A secret; never kept or shown.")
     endpoint = text("Its address.", "https://minio.example.org")
     store = mapping("Its object store.", {"endpoint": endpoint, "access_key": secret, "secret_key": secret})
-    oscar = mapping("Its OSCAR.", {"name": text("The cluster's name."), "password": secret})
+    authority = text("File with the certificate that signs it.", "~/ca.pem")
+    login = {"endpoint": endpoint, "user": text("Login name."), "ca_cert": authority}
+    oscar = mapping("Its OSCAR.", {"name": text("The cluster's name."), "password": secret} | login)
+    cluster = mapping(
+        "Its Kubernetes cluster, if one is there already.",
+        {
+            "kubeconfig": text("File by which it is reached, or a reference.", "~/.kube/edge.yaml"),
+            "context": text("Which context of that file; its own choice if left out."),
+            "endpoint": text("Where its API answers, without such a file.", "https://192.0.2.5:6443"),
+            "ca_cert": authority,
+            "token": text("Reference to a bearer token.", "secret:edge-reader"),
+            "version": text("Version that it has to have, or its beginning.", "v1.33"),
+        },
+    )
     influx = mapping("Its InfluxDB.", {"endpoint": text("Its address."), "token": secret})
     bucket, region = text("Where results go."), text("Where functions run.", "eu-south-1")
     aws = mapping(
@@ -239,6 +256,7 @@ def _physical_nodes() -> Schema:
             "name": text("The resource's name in the production file."),
             "fe_node": host,
             "wns": {"type": ["array", "null"], "items": host, "description": "The other machines."},
+            "kubernetes": cluster,
             "minio": store,
             "oscar": oscar,
             "influx": influx,

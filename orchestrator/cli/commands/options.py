@@ -55,6 +55,7 @@ _COMPANION_OPTIONS = {
     "dag": ("--dag", "application_dag.yaml"),
     "partitions": ("--partitions", "component_partitions.yaml"),
     "physical_nodes": ("--physical-nodes", "physical_nodes.yaml"),
+    "inventory": ("--inventory", "Ansible inventory of physical machines"),
     "multi_cluster_qos": ("--multi-cluster-qos", "multi_cluster_qos_constraints.yaml"),
     "annotations": ("--annotations", "annotations.yaml"),
     "alternatives": ("--alternatives", "alternative_workflows.yaml"),

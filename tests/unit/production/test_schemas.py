@@ -40,6 +40,7 @@ HELPERS = (
     "_arguments",
     "_megabytes",
     "read_megabytes",
+    "_credential",
 )
 """Functions of the readers that take a section and the key to read from it."""
 
@@ -106,7 +107,8 @@ def _texts(nodes: list[ast.expr]) -> set[str]:
     [
         ("read_resources.py", ("production",)),
         ("read_components.py", ("production",)),
-        ("read_companions.py", ("dag", "partitions", "physical-nodes", "alternatives")),
+        ("read_companions.py", ("dag", "partitions", "alternatives")),
+        ("read_physical.py", ("physical-nodes",)),
         ("read_qos.py", ("qos", "multi-cluster-qos")),
         ("read_annotations.py", ("annotations",)),
         ("read_alternatives.py", ("alternatives",)),
