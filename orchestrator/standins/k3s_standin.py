@@ -7,11 +7,11 @@ Standard library and the openssl command only. Settings that K3s does not have:
 * ``/etc/k3s-standin.json``: faults, e.g. ``{"start_delay": 5, "fail": "disk is full", "fail_join": "…",
   "not_ready": "container runtime is down", "heartbeat_interval": 1.5, "grace_period": 5}``.
 
-What ``site.yml`` and ``upgrade.yml`` ask of it besides, as K3s does it: ``config.yaml.d/*.yaml`` read after ``config.yaml``
-(a key there takes the place of the one before); ``cluster-init`` makes ``server/db/etcd``, a further server joins by
-``server`` and the token, and ``kubectl`` on each server shows all nodes; labels and taints of the configuration count
-only when a node registers; ``kubectl label|annotate node N k=v k- --overwrite``, ``taint node N k=v:E k:E- --overwrite``,
-``cordon|uncordon N``, ``drain N --ignore-daemonsets --delete-emptydir-data --timeout=60s`` (``spec.unschedulable``).
+What ``site.yml`` and ``upgrade.yml`` ask of it besides, as K3s does it: ``config.yaml.d/*.yaml`` read after
+``config.yaml`` (a key there takes the place of the one before); ``cluster-init`` makes ``server/db/etcd``, a further
+server joins by ``server`` and the token, and ``kubectl`` on each server shows all nodes; labels and taints of the
+configuration count only when a node registers; ``kubectl label|annotate node N k=v k- --overwrite``, ``taint node N
+k=v:E k:E- --overwrite``, ``cordon|uncordon N``, ``drain N --ignore-daemonsets --delete-emptydir-data --timeout=60s``.
 """
 
 # mypy: disable-error-code="explicit-override"
