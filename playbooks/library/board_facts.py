@@ -26,8 +26,8 @@ module: board_facts
 short_description: Reads and judges a machine that K3s is to run on
 description:
   - Gathers in one call what the roles decide from, and what speaks against an installation. Changes nothing.
-  - The facts are in C(ansible_facts.k3s_board); its C(findings) say what stops an installation (C(error)) and what is
-    only worth knowing (C(warning)).
+  - The facts are in C(ansible_facts.k3s_board). Its C(findings) say what stops an installation (C(error)) and what is
+    only worth knowing (C(warning)); C(due) says what is to be changed before, and is empty if all is in place.
 options:
   need:
     description:
@@ -35,7 +35,8 @@ options:
       - C(role) is C(server) or C(agent); C(architecture) is C(amd64) or C(arm64); C(memory_mb) and C(disk_mb) are what
         must be there and be free; C(data_dir) is K3s's data folder; C(clock) is the controller's time in Unix seconds
         and C(max_skew) how far from it the machine's may be; C(swap) is C(off), C(refuse) or C(keep); C(modules) are
-        the kernel modules that must be there.
+        the kernel modules that must be there; C(kernel_flags) the words of the kernel command line that switch the
+        memory cgroup on.
     type: dict
     default: {}
   root:
@@ -65,6 +66,7 @@ DATA_FOLDER = "/var/lib/rancher/k3s"
 DEFAULTS = {
     "role": "agent", "architecture": None, "memory_mb": 512, "disk_mb": 2048, "data_dir": DATA_FOLDER, "clock": None,
     "max_skew": 60, "swap": "off", "modules": ["overlay", "br_netfilter", "vxlan"],
+    "kernel_flags": ["cgroup_enable=cpuset", "cgroup_memory=1", "cgroup_enable=memory"],
 }  # fmt: skip
 PORTS = {("tcp", 6443), ("tcp", 2379), ("tcp", 2380), ("tcp", 10250), ("udp", 8472)}
 SERVER_PORTS = ("6443/tcp", "2379/tcp", "2380/tcp")
@@ -78,6 +80,7 @@ LEFTOVERS = (
                              "/etc/systemd/system/k3s-agent.service.env")),
 )  # fmt: skip
 OUR_UNIT = "/run/%N-started"
+DATA_MARKS = ("server/db", "agent/client-ca.crt")
 VALIDITY = re.compile(rb"[\x17\x18][\x0d\x0f]\d{12,14}Z[\x17\x18][\x0d\x0f](\d{12,14}Z)")
 SECONDS_PER_CHECK = 20
 
@@ -332,8 +335,8 @@ def is_current(machine, unit):
     started = machine.read(f"/run/{unit}-started")
     if not started:
         return False
-    files = ["/etc/rancher/k3s/config.yaml", f"/etc/systemd/system/{unit}.service"]
-    sums = [f"{machine.checksum(path)}  {path}" for path in files]
+    files = ["/etc/rancher/k3s/config.yaml", "/etc/rancher/k3s/registries.yaml", f"/etc/systemd/system/{unit}.service"]
+    sums = [f"{machine.checksum(path)}  {path}" for path in files if machine.exists(path)]
     binary = machine.ask("stat", "-c", "%n %i %s %Y", "/usr/local/bin/k3s")
     return started == "\n".join([*sums, binary])
 
@@ -349,6 +352,12 @@ def read_k3s(machine):
         "active": running,
         "in_order": {unit: unit in enabled and is_current(machine, unit) for unit in UNITS},
     }
+
+
+def read_datastore(machine, data_folder):
+    """What keeps the cluster's data on a server: etcd, else sqlite; empty where there are none yet."""
+    names = machine.names(data_folder + "/server/db")
+    return "etcd" if "etcd" in names else "sqlite" if names else ""
 
 
 def read_certificates(machine, data_folder):
@@ -378,14 +387,18 @@ def _seconds(moment):
     return calendar.timegm(time.strptime(moment, "%Y%m%d%H%M%SZ"))
 
 
-def find_leftovers(machine):
+def find_leftovers(machine, data_folder):
     """What other tools left of a Kubernetes of theirs, in words with the path that shows it."""
     found = [f"{what} ({path})" for what, paths in LEFTOVERS for path in paths if machine.exists(path)]
-    for unit in UNITS:
-        path = f"/etc/systemd/system/{unit}.service"
-        text = machine.read(path)
-        if text and OUR_UNIT not in text:
-            found.append(f"k3s of another tool ({path})")
+    units = {unit: machine.read(f"/etc/systemd/system/{unit}.service") for unit in UNITS}
+    found += [
+        f"k3s of another tool (/etc/systemd/system/{unit}.service)"
+        for unit, text in units.items()
+        if text and OUR_UNIT not in text
+    ]
+    if not any(units.values()):
+        paths = [f"{data_folder}/{name}" for name in DATA_MARKS]
+        found += [f"data of an earlier k3s ({path})" for path in paths if machine.exists(path)]
     return found
 
 
@@ -416,6 +429,7 @@ def gather(machine, need):
         "data_folder": data_folder,
         "data_folder_device": mount and mount["device"],
         "data_folder_filesystem": mount and mount["kind"],
+        "data_folder_point": mount and mount["point"],
         "other_disks": attempt(read_other_disks, machine, data_folder),
         "cgroup_version": read_cgroup_version(machine),
         "memory_cgroup": has_memory_cgroup(machine),
@@ -426,7 +440,7 @@ def gather(machine, need):
         "modules": attempt(read_modules, machine, need["modules"]),
         "iptables": attempt(read_iptables, machine),
         "ports": attempt(read_ports, machine),
-        "other_kubernetes": attempt(find_leftovers, machine),
+        "other_kubernetes": attempt(find_leftovers, machine, data_folder),
         "gpu": attempt(read_gpu, machine),
         "sgx": attempt(read_sgx, machine),
         "k3s": k3s,
@@ -434,6 +448,8 @@ def gather(machine, need):
         "binary_sha256": machine.checksum("/usr/local/bin/k3s", 0o755),
         "configuration_sha256": machine.checksum("/etc/rancher/k3s/config.yaml", 0o600),
         "unit_sha256": {unit: machine.checksum(f"/etc/systemd/system/{unit}.service", 0o644) for unit in UNITS},
+        "registries_sha256": machine.checksum("/etc/rancher/k3s/registries.yaml", 0o600),
+        "datastore": read_datastore(machine, data_folder),
         "configuration_folder": os.path.isdir(machine.path("/etc/rancher/k3s")),
         "node_password": bool(machine.read("/etc/rancher/node/password")),
         "in_order": k3s["in_order"],
@@ -460,6 +476,25 @@ def attempt(check, *arguments):
 
 def _overdue(_number, _frame):
     raise TimeoutError
+
+
+def find_due(board, need):
+    """What is to be changed on the machine before K3s is put on it; nothing if all is in place.
+
+    ``command_line``: words to add; ``reboot``: true; ``swaps``: names to switch off; ``modules``: names to load.
+    """
+    due = {}
+    if not board["memory_cgroup"]:
+        missing = [word for word in need["kernel_flags"] if word not in board["command_line"].split()]
+        # Also when an earlier run was cut off between the edit and the reboot.
+        running = board["running_command_line"].split()
+        due = {"command_line": missing} if missing else {}
+        if missing or any(word not in running for word in need["kernel_flags"]):
+            due["reboot"] = True
+    if board["swaps"] and need["swap"] == "off":
+        due["swaps"] = [swap["name"] for swap in board["swaps"]]
+    modules = [name for name, state in (board["modules"] or {}).items() if state == "available"]
+    return dict(due, modules=modules) if modules else due
 
 
 def judge(board, need):
@@ -495,7 +530,7 @@ def judge_architecture(board, need):
             f"The kernel is built for {kernel}, but its programs are {user}: kernel and user land must both be 64-bit.",
             "Install the 64-bit image of the system; a 64-bit kernel alone is not enough.",
         )
-    elif need["architecture"] not in (None, "", ARCHITECTURES[kernel]):
+    elif ARCHITECTURES.get(need["architecture"], need["architecture"]) not in (None, "", ARCHITECTURES[kernel]):
         yield error(
             "architecture",
             f"The machine is {ARCHITECTURES[kernel]}, but {need['architecture']} is asked for.",
@@ -503,11 +538,19 @@ def judge_architecture(board, need):
         )
 
 
-def judge_memory_cgroup(board, _need):
+def judge_memory_cgroup(board, need):
     """Off on every fresh Raspberry Pi; can be switched on where the command line's file is found."""
     if board["memory_cgroup"]:
         return
-    path = board["command_line_file"]
+    path, running = board["command_line_file"], board["running_command_line"].split()
+    if all(word in running for word in need["kernel_flags"]):
+        yield error(
+            "memory cgroup",
+            "The memory cgroup is off, though the kernel was booted with the words that switch it on: it was built "
+            f"without it. It was booted with: {board['running_command_line']}",
+            "Install the distribution's own kernel for this board.",
+        )
+        return
     if not path:
         yield error(
             "memory cgroup",
@@ -561,6 +604,12 @@ def judge_disk(board, need):
             "file system",
             f"{folder} is on a file system of the kind {kind}, where containers cannot be kept.",
             "Put the data on a disk with ext4 (k3s_data_dir), or switch the overlay file system off.",
+        )
+    if folder != DATA_FOLDER and board["data_folder_point"] == "/":
+        yield warning(
+            "file system",
+            f"{folder}, where the data is to be, is on the same file system as the system itself.",
+            "See that its disk is mounted (and in /etc/fstab), or leave k3s_data_dir away.",
         )
     roomy = [place for place, room in (board["other_disks"] or {}).items() if room is not None and room >= wanted]
     if str(board["data_folder_device"]).startswith("/dev/mmcblk") and roomy:
@@ -652,7 +701,8 @@ def judge_leftovers(board, need):
             "leftovers",
             f"Another tool left a Kubernetes here: {', '.join(board['other_kubernetes'])}.",
             "Remove it with its own tool (k3s-uninstall.sh or k3s-agent-uninstall.sh, kubeadm reset, snap "
-            "remove microk8s, k0s reset, rke2-uninstall.sh) and delete the files named.",
+            "remove microk8s, k0s reset, rke2-uninstall.sh), or with reset.yml if it was a K3s, and delete what is "
+            "left of the files named.",
         )
     other = "k3s-agent" if need["role"] == "server" else "k3s"
     if other in board["k3s"]["active"] and not board["other_kubernetes"]:
@@ -699,6 +749,7 @@ def read_board(need=None, root="/"):
     wanted = dict(DEFAULTS, **given)
     board = gather(Machine(root), wanted)
     board["findings"] = judge(board, wanted)
+    board["due"] = find_due(board, wanted)
     return board
 
 

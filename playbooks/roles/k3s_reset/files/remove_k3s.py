@@ -120,12 +120,33 @@ def remove_files():
             os.rmdir(folder)
 
 
-def restore_command_line(record):
-    """Take back what was added to the kernel command line, and only that; it counts from the next boot on."""
-    if not os.path.exists(record):
+def restore(record):
+    """Take back what the role k3s_prerequisites noted, and only that; its README.md says what there may be."""
+    noted = load(record)
+    older = os.path.join(os.path.dirname(record), "kernel-command-line.json")
+    restore_command_line(noted.get("command_line") or load(older))
+    restore_swap(noted.get("swap", {}))
+    remove_modules(noted.get("modules", {}))
+    for path in (record, older):
+        if os.path.exists(path):
+            os.unlink(path)
+    folder = os.path.dirname(record)
+    if os.path.isdir(folder) and not os.listdir(folder):
+        os.rmdir(folder)
+
+
+def load(path):
+    """What a file of JSON says, nothing if it is not there."""
+    if not os.path.exists(path):
+        return {}
+    with open(path) as stream:
+        return json.load(stream)
+
+
+def restore_command_line(change):
+    """Take words away from the kernel command line; it counts from the next boot on."""
+    if not change:
         return
-    with open(record) as stream:
-        change = json.load(stream)
     with open(change["file"]) as stream:
         words = stream.read().split()
     kept = [word for word in words if word not in change["added"]]
@@ -135,10 +156,30 @@ def restore_command_line(record):
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(temporary, change["file"])
-    os.unlink(record)
-    if not os.listdir(os.path.dirname(record)):
-        os.rmdir(os.path.dirname(record))
     say("words from " + change["file"])
+
+
+def restore_swap(change):
+    """Have swap on again, now and at boot."""
+    if not change:
+        return
+    for unit in change["units"]:
+        run("systemctl", "unmask", unit)
+        run("systemctl", "start", unit)
+    for service in change["services"]:
+        run("systemctl", "enable", "--now", service)
+    say("what kept swap off")
+
+
+def remove_modules(change):
+    """No longer load kernel modules at boot; now they go if nobody uses them."""
+    if not change:
+        return
+    if os.path.exists(change["file"]):
+        os.unlink(change["file"])
+    for name in change["loaded"]:
+        run("modprobe", "--remove", name)
+    say(change["file"])
 
 
 remove_units()
@@ -146,4 +187,4 @@ stop_containers()
 remove_mounts()
 remove_network()
 remove_files()
-restore_command_line(sys.argv[1])
+restore(sys.argv[1])
