@@ -77,7 +77,7 @@ as_somebody_else = pytest.mark.skipif(os.geteuid() != 0, reason="only root can t
 def test_an_unknown_target_gets_the_usage(checkout: Path, arguments: tuple[str, ...]) -> None:
     result = bootstrap(checkout, *arguments)
     assert result.returncode == 1
-    assert "usage: scripts/bootstrap demo|test|lint|systems" in result.stderr
+    assert "usage: scripts/bootstrap demo|test|slow|lint|systems" in result.stderr
 
 
 def test_an_environment_of_somebody_else_is_left_alone(checkout: Path) -> None:
