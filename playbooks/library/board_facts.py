@@ -360,13 +360,6 @@ def read_datastore(machine, data_folder):
     return "etcd" if "etcd" in names else "sqlite" if names else ""
 
 
-def read_datastore(machine, data_folder):
-    """Where a server here keeps the cluster's data: etcd or sqlite; empty if there is none."""
-    if machine.exists(data_folder + "/server/db/etcd"):
-        return "etcd"
-    return "sqlite" if machine.exists(data_folder + "/server/db/state.db") else ""
-
-
 def read_certificates(machine, data_folder):
     """File below the data folder to the Unix time at which its first certificate ends."""
     found = {}
@@ -451,11 +444,9 @@ def gather(machine, need):
         "gpu": attempt(read_gpu, machine),
         "sgx": attempt(read_sgx, machine),
         "k3s": k3s,
-        "datastore": read_datastore(machine, data_folder),
         "certificates": attempt(read_certificates, machine, data_folder),
         "binary_sha256": machine.checksum("/usr/local/bin/k3s", 0o755),
         "configuration_sha256": machine.checksum("/etc/rancher/k3s/config.yaml", 0o600),
-        "registries_sha256": machine.checksum("/etc/rancher/k3s/registries.yaml", 0o600),
         "unit_sha256": {unit: machine.checksum(f"/etc/systemd/system/{unit}.service", 0o644) for unit in UNITS},
         "registries_sha256": machine.checksum("/etc/rancher/k3s/registries.yaml", 0o600),
         "datastore": read_datastore(machine, data_folder),
