@@ -10,15 +10,17 @@ from typing import Any
 from orchestrator.clients.kubernetes import ClusterNode, KubernetesClient, KubernetesError, load_kubeconfig
 from orchestrator.clients.oscar import observe_oscar
 from orchestrator.errors import OperationError
+from orchestrator.executors.ansible_process import DEPLOYMENT_KEY
 from orchestrator.executors.base import DEGRADED, OperationRequest, OperationResult
 from orchestrator.executors.kubeconfig import keep_kubeconfig, kubeconfig_file
+from orchestrator.executors.login import has_own_key, login_to
 from orchestrator.executors.play import PlayOutcome, run_play
 from orchestrator.executors.play_inputs import InputResolver, find_machines, missing_machines
 from orchestrator.executors.ssh_key import private_key
 from orchestrator.planning.drift import in_words
 from orchestrator.planning.observation import Difference, Observation, Presence
+from orchestrator.remote.client_files import target_to_dict
 from orchestrator.remote.inventory import InventoryHost, render_inventory
-from orchestrator.remote.target import SshTarget, known_hosts_line
 from orchestrator.resources import data_path
 from orchestrator.state.model import InstanceRecord
 from orchestrator.topology.model import Value
@@ -124,6 +126,7 @@ def _build_job(request: OperationRequest, machines: Sequence[InstanceRecord]) ->
     timeout = int(str(inputs.pop("play_timeout", DEFAULT_TIMEOUT)))
     silence = int(str(inputs.pop("play_silence", DEFAULT_SILENCE)))
     hosts = [_host(machine) for machine in machines]
+    logins = {_name(machine): login_to(machine, request.secrets, DEPLOYMENT_KEY) for machine in machines}
     label = re.sub(r"[^A-Za-z0-9]+", "-", request.instance.address).strip("-")
     playbook = data_path(*Path(request.implementation.file).parts)
     if not playbook.is_file():
@@ -136,8 +139,10 @@ def _build_job(request: OperationRequest, machines: Sequence[InstanceRecord]) ->
         "playbook": str(playbook),
         "config_file": str(data_path("playbooks", "ansible.cfg")),
         "inventory": render_inventory({"server": hosts[:1], "agent": hosts[1:]}),
-        "known_hosts": "".join(known_hosts_line(_target(machine)) for machine in machines),
-        "private_key": private_key(request.secrets, request.folders.deployment),
+        "logins": {name: target_to_dict(login) for name, login in logins.items()},
+        "private_key": ""
+        if all(has_own_key(machine.attributes) for machine in machines)
+        else private_key(request.secrets, request.folders.deployment),
         "variables": {
             **inputs,
             "deployment_name": request.tag.name,
@@ -145,7 +150,9 @@ def _build_job(request: OperationRequest, machines: Sequence[InstanceRecord]) ->
             "cache_folder": str(request.folders.cache.resolve()),
             "node_name": request.instance.node,
         },
-        "secrets": sorted({*request.secrets.values(), *resolver.secrets}),
+        "secrets": sorted(
+            {*request.secrets.values(), *resolver.secrets, *(s for t in logins.values() for s in t.secrets)}
+        ),
         "log_file": str(request.folders.run.resolve() / f"ansible-{label}-{request.operation}.log"),
         "timeout": timeout,
         "silence": silence,
@@ -168,11 +175,6 @@ def _host(machine: InstanceRecord) -> InventoryHost:
 def _name(machine: InstanceRecord) -> str:
     """What the machine is called in the inventory."""
     return str(machine.attributes.get("hostname") or machine.address)
-
-
-def _target(machine: InstanceRecord) -> SshTarget:
-    host = _host(machine)
-    return SshTarget(host.host, host.port, host.user, Path(), str(machine.attributes["host_key"]))
 
 
 def _bearable(

@@ -14,8 +14,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from orchestrator.remote.target import openssh_options
+from orchestrator.remote.client_files import client_files, host_variables, target_from_dict
 from orchestrator.state.masking import mask
+
+DEPLOYMENT_KEY = Path("id_ed25519")
+"""The key of the deployment's own machines, in the private folder of a play."""
+
+_AFTERWARDS = 60.0
+"""Seconds that keys with a passphrase are at hand after a play must have ended."""
 
 _MESSAGE_LIMIT = 4000
 _FORKS = 20
@@ -66,34 +72,43 @@ def _run(job: Mapping[str, Any], folder: Path, stopped: list[int]) -> int:
 
     inventory = folder / "inventory.yaml"
     inventory.write_text(job["inventory"], encoding="utf-8")
-    known_hosts = folder / "known_hosts"
-    known_hosts.write_text(job["known_hosts"], encoding="utf-8")
-    key = folder / "id_ed25519"
-    with os.fdopen(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(job["private_key"])
-    events = EventFilter(Path(job["log_file"]), tuple(job["secrets"]))
+    if job["private_key"]:
+        write_private(folder / DEPLOYMENT_KEY, job["private_key"])
     os.umask(0o077)
-    runner = ansible_runner.run(
-        private_data_dir=str(folder),
-        playbook=job["playbook"],
-        inventory=str(inventory),
-        extravars=job["variables"],
-        envvars=environment(folder, known_hosts, job["config_file"]) | {"ANSIBLE_PRIVATE_KEY_FILE": str(key)},
-        event_handler=events.handle,
-        cancel_callback=lambda: bool(stopped),
-        timeout=job["timeout"],
-        quiet=True,
-        # How often it looks whether it was told to stop, in seconds.
-        settings={"pexpect_timeout": 1},
-    )
+    events = EventFilter(Path(job["log_file"]), tuple(job["secrets"]))
+    targets = {name: target_from_dict(login) for name, login in job["logins"].items()}
+    with client_files(folder, targets, job["timeout"] + _AFTERWARDS) as files:
+        (folder / "host_vars").mkdir()
+        for name in targets:
+            write_private(folder / "host_vars" / f"{name}.yaml", host_variables(files, name))
+        runner = ansible_runner.run(
+            private_data_dir=str(folder),
+            playbook=job["playbook"],
+            inventory=str(inventory),
+            extravars=job["variables"],
+            envvars=environment(folder, job["config_file"]),
+            event_handler=events.handle,
+            cancel_callback=lambda: bool(stopped),
+            timeout=job["timeout"],
+            quiet=True,
+            # How often it looks whether it was told to stop, in seconds.
+            settings={"pexpect_timeout": 1},
+        )
     events.close(runner.status, runner.rc)
     return 0 if runner.status == "successful" else 1
 
 
-def environment(folder: Path, known_hosts: Path, config_file: str) -> dict[str, str]:
-    """Ansible's settings as environment variables; nothing of the user's own configuration counts."""
-    options = openssh_options(known_hosts)
-    control = ["-o", "ControlMaster=auto", "-o", "ControlPersist=20s"]
+def write_private(path: Path, content: str) -> None:
+    """Write a new file that only this user can read."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(content)
+
+
+def environment(folder: Path, config_file: str) -> dict[str, str]:
+    """Ansible's settings as environment variables; nothing of the user's own configuration counts.
+
+    How a machine is reached is said by variables of its own, see ``remote.client_files``.
+    """
     return {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "LC_ALL": "C.UTF-8",
@@ -111,7 +126,6 @@ def environment(folder: Path, known_hosts: Path, config_file: str) -> dict[str, 
         "ANSIBLE_RETRY_FILES_ENABLED": "False",
         "ANSIBLE_TIMEOUT": "10",
         "ANSIBLE_SSH_RETRIES": "2",
-        "ANSIBLE_SSH_ARGS": " ".join([*control, *options]),
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(folder / "cp"),
         "ANSIBLE_NOCOLOR": "True",
     }

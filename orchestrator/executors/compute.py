@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from threading import Lock
 
+from orchestrator.executors.ansible_process import DEPLOYMENT_KEY
 from orchestrator.executors.base import OperationRequest, OperationResult
+from orchestrator.executors.login import has_own_key, host_key_attributes, login_to
 from orchestrator.executors.ssh_key import authorized_key, key_file, private_key
 from orchestrator.planning.drift import compare_attributes, drifted, in_words
 from orchestrator.planning.observation import Difference, Observation, Presence
 from orchestrator.providers.base import Machine, MachineProvider, MachineRequest, MachineState
 from orchestrator.providers.registry import load_provider
-from orchestrator.remote.target import SshTarget
+from orchestrator.remote.target import is_host_key
+from orchestrator.state.model import InstanceRecord
 from orchestrator.topology.model import Value
 
 BOOT_TIMEOUT = 180.0
 """Seconds from "the provider has it running" to "SSH answers"."""
+
+_PINS = ("host_key", "jump_host_keys")
 
 
 class MachineExecutor:
@@ -31,17 +40,20 @@ class MachineExecutor:
         provider = self._provider(request.instance.provider)
         if request.operation == "delete":
             return self._delete(request, provider)
-        from orchestrator.remote.ssh import wait_for_ssh  # noqa: PLC0415 - takes long, and a look does not need it
+        from orchestrator.remote.host_keys import KnownHosts  # noqa: PLC0415 - takes long, and a look does not need it
+        from orchestrator.remote.ssh import wait_for_ssh  # noqa: PLC0415 - the same
 
         machine = provider.create(self._machine_request(request), request.progress)
         if machine.state is MachineState.STOPPED:
             request.progress("starting it again")
             machine = provider.start(machine.id)
         request.progress(f"waiting for SSH at {machine.host}, {BOOT_TIMEOUT:.0f} s at most")
-        with key_file(private_key(request.secrets, request.folders.deployment)) as key:
-            target = SshTarget(machine.host, machine.port, machine.user, key, machine.host_key)
-            wait_for_ssh(target, BOOT_TIMEOUT, request.cancel)
-        return OperationResult(_attributes(machine, _hostname(request)))
+        attributes = _pinned_before(_attributes(machine, _hostname(request)), request.record)
+        known = KnownHosts.of(request.folders.deployment / "state")
+        with _default_key(request, attributes) as key:
+            target = login_to(replace(request.record, attributes=attributes), request.secrets, key)
+            pinned = wait_for_ssh(target, BOOT_TIMEOUT, request.cancel, known, request.progress)
+        return OperationResult({**attributes, **host_key_attributes(pinned)})
 
     def observe(self, request: OperationRequest) -> Observation:
         """Whether the provider still has the machine, and running."""
@@ -50,6 +62,9 @@ class MachineExecutor:
         if machine is None:
             return Observation(Presence.MISSING, "the provider has no such machine")
         attributes = _attributes(machine, _hostname(request))
+        if not is_host_key(attributes["host_key"]):
+            # Nobody knew it beforehand; what the machine showed at the first contact is recorded.
+            del attributes["host_key"]
         differences = compare_attributes(request.record.attributes, attributes)
         if machine.state is MachineState.STOPPED:
             stopped = Difference("state", MachineState.RUNNING.value, MachineState.STOPPED.value)
@@ -108,6 +123,23 @@ def _mebibytes(size: Value) -> int:
     number, _, unit = str(size).partition(" ")
     factor = {"": 1 / 1048576, "B": 1 / 1048576, "KB": 1 / 1024, "MB": 1, "MIB": 1, "GB": 1024, "GIB": 1024}
     return max(1, int(float(number) * factor.get(unit.strip().upper(), 1)))
+
+
+@contextmanager
+def _default_key(request: OperationRequest, attributes: Mapping[str, Value]) -> Iterator[Path]:
+    """A file with the key of the deployment, unless the machine has one of its own."""
+    if has_own_key(attributes):
+        yield DEPLOYMENT_KEY
+        return
+    with key_file(private_key(request.secrets, request.folders.deployment)) as key:
+        yield key
+
+
+def _pinned_before(attributes: dict[str, Value], record: InstanceRecord) -> dict[str, Value]:
+    """The attributes with the host keys that are recorded already, where the provider does not know any."""
+    if record.attributes.get("host") != attributes["host"] or attributes["host_key"]:
+        return attributes
+    return attributes | {name: record.attributes[name] for name in _PINS if name in record.attributes}
 
 
 def _attributes(machine: Machine, hostname: str) -> dict[str, Value]:

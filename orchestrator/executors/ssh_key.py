@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
-from orchestrator.executors.ansible_process import private_folder, remove_leftovers
+from orchestrator.executors.ansible_process import DEPLOYMENT_KEY, private_folder, remove_leftovers, write_private
 from orchestrator.state.durable_file import storage_error
 from orchestrator.state.secret_references import MissingSecretError
 from orchestrator.state.secrets import PREFIX, SSH_KEY, SecretKind, SecretStore
@@ -55,17 +54,27 @@ def authorized_key(secrets: SecretStore, deployment_folder: Path) -> str:
 
 
 @contextmanager
-def key_file(private: str) -> Iterator[Path]:
-    """A file with the private half, in memory where that can be had, for the time of the block; mode 0600."""
+def key_folder(private: str) -> Iterator[Path]:
+    """A folder that only this user can look into, in memory where that can be had, for the time of the block.
+
+    Args:
+        private: The private half, which is in it as ``DEPLOYMENT_KEY``; empty for none.
+    """
     remove_leftovers()
     folder = private_folder()
     try:
-        path = folder / "id_ed25519"
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(private)
-        yield path
+        if private:
+            write_private(folder / DEPLOYMENT_KEY, private)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def key_file(private: str) -> Iterator[Path]:
+    """A file with the private half in such a folder; mode 0600."""
+    with key_folder(private) as folder:
+        yield folder / DEPLOYMENT_KEY
 
 
 def _older_file(deployment_folder: Path) -> Path:

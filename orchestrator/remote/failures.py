@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from pathlib import Path
 
 import paramiko
 
 from orchestrator.clients.transience import is_passing
 from orchestrator.errors import RemoteError
 from orchestrator.remote.keys import fingerprint
-from orchestrator.remote.target import SshTarget, known_hosts_name
+from orchestrator.remote.target import SshTarget
 
 _FORWARDING = {
     paramiko.common.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED: "does not forward connections (AllowTcpForwarding)",
@@ -43,21 +42,16 @@ class HostKeyError(RemoteError):
     Args:
         target: The machine; its ``host_key`` is what was expected.
         shown: The key that it shows.
-        pins: The file that the expected key was recorded in at the first contact, if it was.
     """
 
-    def __init__(self, target: SshTarget, shown: str, pins: Path | None = None) -> None:
-        name = known_hosts_name(target.host, target.port)
-        if pins is None:
-            forget = "change its host_key where the machine is described"
-        else:
-            forget = f"forget the one recorded with `ssh-keygen -R '{name}' -f {pins}`"
+    def __init__(self, target: SshTarget, shown: str) -> None:
         super().__init__(
             "A machine shows another host key than expected.",
             detail=f"{target.login} is pinned to {describe_key(target.host_key)} but shows {describe_key(shown)}: "
             "another machine answers at this address, or it was installed anew. The connection was refused.",
             resolution="Compare with what the machine itself says (`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` "
-            f"on its console). Only if it is the machine that you mean, {forget}.",
+            "on its console). Only if it is the machine that you mean, give the new fingerprint as its host_key in "
+            "physical_nodes.yaml or the inventory; what was recorded before no longer counts then.",
             doc="docs/doctor.md",
         )
 

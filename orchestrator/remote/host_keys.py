@@ -13,8 +13,8 @@ import paramiko
 from orchestrator.remote.connection import read_host_key
 from orchestrator.remote.failures import HostKeyError, UnknownHostKeyError, describe_key
 from orchestrator.remote.keys import fingerprint
-from orchestrator.remote.target import CONNECT_TIMEOUT, SshTarget, known_hosts_line, known_hosts_name
-from orchestrator.state.durable_file import make_folder, storage_error
+from orchestrator.remote.target import CONNECT_TIMEOUT, SshTarget, is_host_key, known_hosts_line, known_hosts_name
+from orchestrator.state.durable_file import make_folder, read_if_there, replace_file, storage_error
 
 TRUSTED_FILE = "DEPLOY_KNOWN_HOSTS"
 """Names a known_hosts file; machines are then checked against it, and none is trusted at the first contact."""
@@ -47,19 +47,18 @@ class KnownHosts:
         return _keys(self.file, target)
 
     def add(self, target: SshTarget) -> None:
-        """Record the machine's key.
+        """Record the machine's key in place of the one that it had.
 
         Raises:
             StateError: If it cannot be written.
         """
+        name = known_hosts_name(target)
         with _GUARD:
+            make_folder(self.file.parent.parent)
             make_folder(self.file.parent)
-            try:
-                descriptor = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                    file.write(known_hosts_line(target))
-            except OSError as cause:
-                raise storage_error("write", self.file, cause) from cause
+            lines = (read_if_there(self.file) or b"").decode(errors="replace").splitlines()
+            kept = "".join(f"{line}\n" for line in lines if line.split(" ")[0] != name)
+            replace_file(self.file, (kept + known_hosts_line(target)).encode())
 
 
 def pin(
@@ -77,21 +76,19 @@ def pin(
         timeout: Seconds for each step of a connection.
 
     Raises:
-        HostKeyError: If a machine shows, or has recorded, another key than the fingerprint that is given.
+        HostKeyError: If a machine shows another key than the fingerprint that is given.
         UnknownHostKeyError: If the user's own file does not have the machine.
         UnreachableError: If a machine has to be asked and does not answer.
     """
     if target.jump is not None:
         target = replace(target, jump=pin(target.jump, known, tell, timeout))
-    if " " in target.host_key:
+    if is_host_key(target.host_key):
         return target
     if known.trusted is not None:
         return _trusted(target, known.trusted)
-    recorded = known.find(target)
-    if recorded:
-        if target.host_key and target.host_key not in {fingerprint(key) for key in recorded}:
-            raise HostKeyError(target, recorded[0], known.file)
-        return replace(target, host_key=recorded[0])
+    for recorded in known.find(target):
+        if target.host_key in {"", fingerprint(recorded)}:
+            return replace(target, host_key=recorded)
     shown = read_host_key(target, timeout)
     pinned = replace(target, host_key=shown)
     known.add(pinned)
@@ -122,6 +119,7 @@ def _keys(file: Path, target: SshTarget) -> tuple[str, ...]:
         hosts.load(str(file))
     except OSError as cause:
         raise storage_error("read", file, cause) from cause
-    found = hosts.lookup(known_hosts_name(target.host, target.port))
+    # A file of the user's own knows nothing of the way.
+    found = hosts.lookup(known_hosts_name(target)) or hosts.lookup(known_hosts_name(replace(target, jump=None)))
     keys = [f"{kind} {key.get_base64()}" for kind, key in found.items()] if found else []
     return tuple(sorted(keys, key=lambda key: not key.startswith("ssh-ed25519")))

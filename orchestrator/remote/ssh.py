@@ -166,12 +166,16 @@ def _exchange(channel: paramiko.Channel, stdin: bytes, end: float) -> tuple[str,
     is_open = True
     while True:
         busy = _read(channel, parts)
-        if is_open and (not left or channel.exit_status_ready()):
-            channel.shutdown_write()
-            is_open = False
-        elif left and channel.send_ready():
-            left = left[channel.send(bytes(left[:_CHUNK])) :]
-            busy = True
+        try:
+            if left and channel.send_ready():
+                left = left[channel.send(bytes(left[:_CHUNK])) :]
+                busy = True
+            if is_open and not left:
+                channel.shutdown_write()
+                is_open = False
+        except OSError:
+            # The command has ended without reading all that it was given.
+            left, is_open = memoryview(b""), False
         if busy:
             continue
         if channel.exit_status_ready() and channel.eof_received:

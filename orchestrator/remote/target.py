@@ -59,14 +59,20 @@ class SshTarget:
         return tuple(dict.fromkeys(secret for secret in found if secret))
 
 
-def known_hosts_name(host: str, port: int) -> str:
-    """What a machine is called in a known_hosts file."""
-    return host if port == 22 else f"[{host}]:{port}"
+def is_host_key(value: object) -> bool:
+    """Whether this is a whole host key, and not only its fingerprint or nothing."""
+    return isinstance(value, str) and " " in value
+
+
+def known_hosts_name(target: SshTarget) -> str:
+    """What a machine is called in a known_hosts file; behind two different hosts may be two of the same address."""
+    name = target.host if target.port == 22 else f"[{target.host}]:{target.port}"
+    return name.lower() if target.jump is None else f"{name}.via.{known_hosts_name(target.jump)}".lower()
 
 
 def known_hosts_line(target: SshTarget) -> str:
     """The line of a known_hosts file that pins the machine's key, with its newline."""
-    return f"{known_hosts_name(target.host, target.port)} {' '.join(target.host_key.split()[:2])}\n"
+    return f"{known_hosts_name(target)} {' '.join(target.host_key.split()[:2])}\n"
 
 
 def known_hosts_lines(target: SshTarget) -> str:
@@ -133,6 +139,7 @@ def _identity(target: SshTarget, agent: Path | None) -> Iterator[str]:
 def _proxy(target: SshTarget, known_hosts_file: Path, agent: Path | None) -> Iterator[str]:
     if target.jump is None:
         return
+    yield from ("-o", f"HostKeyAlias={known_hosts_name(target)}")
     through = openssh_command(target.jump, known_hosts_file, agent=agent)
     destination = through.pop()
     yield from ("-o", "ProxyCommand=" + " ".join(_quote(a) for a in [*through, "-W", "%h:%p", destination]))

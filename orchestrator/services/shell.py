@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
 from orchestrator.errors import UsageError
-from orchestrator.executors.ssh_key import key_file, private_key
-from orchestrator.remote.target import SshTarget, known_hosts_line, openssh_command
+from orchestrator.executors.ansible_process import DEPLOYMENT_KEY
+from orchestrator.executors.login import has_own_key, login_to
+from orchestrator.executors.ssh_key import key_folder, private_key
+from orchestrator.remote.client_files import client_files
+from orchestrator.remote.target import openssh_command
 from orchestrator.services.deployment import OpenDeployment
 from orchestrator.state.masking import without_secrets
-from orchestrator.state.model import InstanceRecord
+
+_LONGEST = 12 * 3600.0
+"""Seconds for which an agent keeps a key with a passphrase for one shell."""
 
 
 def run_shell(opened: OpenDeployment, node: str, command: Sequence[str]) -> int:
@@ -35,20 +39,12 @@ def run_shell(opened: OpenDeployment, node: str, command: Sequence[str]) -> int:
             f"{', '.join(m.address for m in machines) or 'none'}.",
             resolution="Name one of them.",
         )
-    with key_file(private_key(opened.secrets, opened.folder)) as key:
-        known_hosts = key.with_name("known_hosts")
-        known_hosts.write_text("".join(known_hosts_line(_target(m, key)) for m in machines), encoding="utf-8")
-        arguments = openssh_command(_target(record, key), known_hosts, list(command) or None)
+    own = has_own_key(record.attributes)
+    target = login_to(record, opened.secrets, DEPLOYMENT_KEY)
+    with (
+        key_folder("" if own else private_key(opened.secrets, opened.folder)) as folder,
+        client_files(folder, {node: target}, _LONGEST) as files,
+    ):
+        arguments = openssh_command(files.targets[node], files.known_hosts, list(command) or None, files.agent)
         environment = without_secrets(os.environ, opened.secrets.values())
         return subprocess.run(arguments, env=environment, check=False).returncode
-
-
-def _target(record: InstanceRecord, key: Path) -> SshTarget:
-    attributes = record.attributes
-    return SshTarget(
-        str(attributes["host"]),
-        int(str(attributes["port"])),
-        str(attributes["user"]),
-        key,
-        str(attributes["host_key"]),
-    )

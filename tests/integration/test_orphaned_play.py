@@ -42,7 +42,7 @@ with open_for_working("demo", "deploy apply production.yaml", threading.Event())
         "playbook": str(folder / "play.yml"),
         "config_file": "",
         "inventory": "server: {hosts: {localhost: {ansible_connection: local}}}",
-        "known_hosts": "",
+        "logins": {},
         "private_key": "",
         "variables": {"gate": str(folder / "gate"), "ansible_python_interpreter": sys.executable},
         "secrets": [],
