@@ -11,10 +11,12 @@ from threading import Lock
 from orchestrator.executors.ansible_process import DEPLOYMENT_KEY
 from orchestrator.executors.base import OperationRequest, OperationResult
 from orchestrator.executors.login import has_own_key, host_key_attributes, login_to
+from orchestrator.executors.places import introduce, place_of
 from orchestrator.executors.ssh_key import authorized_key, key_file, private_key
 from orchestrator.planning.drift import compare_attributes, drifted, in_words
 from orchestrator.planning.observation import Difference, Observation, Presence
-from orchestrator.providers.base import Machine, MachineProvider, MachineRequest, MachineState
+from orchestrator.planning.records import instance_of_record
+from orchestrator.providers.base import Machine, MachineProvider, MachineRequest, MachineState, Settled
 from orchestrator.providers.registry import load_provider
 from orchestrator.remote.target import is_host_key
 from orchestrator.state.model import InstanceRecord
@@ -22,6 +24,9 @@ from orchestrator.topology.model import Value
 
 BOOT_TIMEOUT = 180.0
 """Seconds from "the provider has it running" to "SSH answers"."""
+
+LOGIN_TIMEOUT = 20.0
+"""The same for a machine that was not made but found running."""
 
 _PINS = ("host_key", "jump_host_keys")
 
@@ -37,22 +42,23 @@ class MachineExecutor:
 
     def run(self, request: OperationRequest) -> OperationResult:
         """Create (or find by its token and start again) the machine, or delete it."""
-        provider = self._provider(request.instance.provider)
+        provider, place = self._provider_of(request)
         if request.operation == "delete":
             return self._delete(request, provider)
         from orchestrator.remote.host_keys import KnownHosts  # noqa: PLC0415 - takes long, and a look does not need it
         from orchestrator.remote.ssh import wait_for_ssh  # noqa: PLC0415 - the same
 
-        machine = provider.create(self._machine_request(request), request.progress)
+        machine = provider.create(self._machine_request(request, place), request.progress)
         if machine.state is MachineState.STOPPED:
             request.progress("starting it again")
             machine = provider.start(machine.id)
-        request.progress(f"waiting for SSH at {machine.host}, {BOOT_TIMEOUT:.0f} s at most")
+        limit = LOGIN_TIMEOUT if place else BOOT_TIMEOUT
+        request.progress(f"waiting for SSH at {machine.host}, {limit:.0f} s at most")
         attributes = _pinned_before(_attributes(machine, _hostname(request)), request.record)
         known = KnownHosts.of(request.folders.deployment / "state")
         with _default_key(request, attributes) as key:
             target = login_to(replace(request.record, attributes=attributes), request.secrets, key)
-            pinned = wait_for_ssh(target, BOOT_TIMEOUT, request.cancel, known, request.progress)
+            pinned = wait_for_ssh(target, limit, request.cancel, known, request.progress)
         return OperationResult({**attributes, **host_key_attributes(pinned)})
 
     def observe(self, request: OperationRequest) -> Observation:
@@ -61,6 +67,10 @@ class MachineExecutor:
         machine = found.get(request.instance.address)
         if machine is None:
             return Observation(Presence.MISSING, "the provider has no such machine")
+        if machine.state is MachineState.UNREACHABLE:
+            away = Difference("state", MachineState.RUNNING.value, MachineState.UNREACHABLE.value)
+            detail = f"the machine cannot be worked on: {machine.details.get('reason')}"
+            return Observation(Presence.DEGRADED, detail, differences=(away,))
         attributes = _attributes(machine, _hostname(request))
         if not is_host_key(attributes["host_key"]):
             # Nobody knew it beforehand; what the machine showed at the first contact is recorded.
@@ -94,10 +104,37 @@ class MachineExecutor:
         # One question a provider, and no provider waits for the answer of another.
         with asking:
             if name not in self._found:
+                self._introduce_all(request, provider)
                 self._found[name] = {m.address: m for m in provider.find(request.tag)}
             return self._found[name]
 
-    def _machine_request(self, request: OperationRequest) -> MachineRequest:
+    def _provider_of(self, request: OperationRequest) -> tuple[MachineProvider, str]:
+        """The provider, and the place of the machine if it is there already."""
+        provider = self._provider(request.instance.provider)
+        if not isinstance(provider, Settled):
+            return provider, ""
+        # One for each machine: what is looked for is at this place only.
+        provider = load_provider(request.instance.provider)
+        place = place_of(
+            request.instance,
+            request.record,
+            request.tag.lineage,
+            request.secrets,
+            request.folders.deployment,
+            request.progress,
+        )
+        return introduce(provider, [place] if place else []), place.id if place else ""
+
+    def _introduce_all(self, request: OperationRequest, provider: MachineProvider) -> None:
+        """Tell the provider where all machines are that the state has, as it has them."""
+        if not isinstance(provider, Settled):
+            return
+        name, lineage, folder = request.instance.provider, request.tag.lineage, request.folders.deployment
+        records = [record for record in request.known.values() if record.provider == name]
+        places = (place_of(instance_of_record(r), r, lineage, request.secrets, folder) for r in records)
+        provider.know([place for place in places if place])
+
+    def _machine_request(self, request: OperationRequest, place: str) -> MachineRequest:
         host = request.instance.capabilities.get("host", {})
         system = request.instance.capabilities.get("os", {})
         pending = request.record.pending
@@ -111,6 +148,7 @@ class MachineExecutor:
             memory_mb=_mebibytes(host.get("mem_size", "1024 MB")),
             authorized_key=authorized_key(request.secrets, request.folders.deployment),
             settings=request.instance.settings,
+            place=place,
         )
 
 

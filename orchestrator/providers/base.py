@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from orchestrator.topology.model import Value
 
@@ -26,6 +26,8 @@ class MachineState(StrEnum):
 
     RUNNING = "running"
     STOPPED = "stopped"
+    UNREACHABLE = "unreachable"
+    """There as far as anybody knows, but it does not answer or does not let us in; ``details`` has a ``reason``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class MachineRequest:
         memory_mb: Memory in MiB.
         settings: What the profile adds for this provider, e.g. ``{"firmware": "raspberry-pi"}``.
         authorized_key: OpenSSH public key that may log in.
+        place: Identifier of the place where the machine is, for a provider that makes none (see ``Settled``).
     """
 
     deployment: DeploymentTag
@@ -53,6 +56,7 @@ class MachineRequest:
     memory_mb: int
     authorized_key: str
     settings: Mapping[str, Value] = field(default_factory=dict)
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +104,11 @@ class MachineProvider(Protocol):
 
     Attributes:
         max_parallel: How many machines it makes or removes at the same time at most.
+        can_start: Whether it can start a machine that was stopped. One that cannot finds such a machine unreachable.
     """
 
     max_parallel: int
+    can_start: bool
 
     def open(self) -> None:
         """Make sure that the API can be used. Besides ``create`` the only method that may start something."""
@@ -132,3 +138,48 @@ class MachineProvider(Protocol):
 
     def leftovers(self, deployment: DeploymentTag) -> Sequence[Resource]:
         """Everything that still carries the deployment's tag, machines included."""
+
+
+class Place(Protocol):
+    """A machine that is there already, and the way to do something on it: given by whoever has keys and passwords.
+
+    Attributes:
+        id: Where it is, ``user@host:port``, with the way to it if there is one; tells it from all others.
+        address: Node instance that it is for.
+        lineage: Of the deployment that asks.
+        claimed: Identifier that ``create`` gave; empty if it was never claimed as far as the state knows.
+        host: Address that SSH connects to.
+        port: Port of SSH.
+        user: Login name.
+    """
+
+    id: str
+    address: str
+    lineage: str
+    claimed: str
+    host: str
+    port: int
+    user: str
+
+    @property
+    def host_key(self) -> str:
+        """Public host key, once it is known: given beforehand, recorded, or learned by ``run`` at first contact."""
+
+    @property
+    def details(self) -> Mapping[str, Value]:
+        """What else has to be known to reach it later; no secret values."""
+
+    def run(self, program: str, request: Mapping[str, Value], timeout: float) -> Mapping[str, Value]:
+        """Run a Python program on it with all rights; it finds ``request`` as JSON text in REQUEST and prints JSON.
+
+        Raises:
+            RemoteError: If the machine cannot be reached, refuses the login or the rights, or has no Python.
+        """
+
+
+@runtime_checkable
+class Settled(Protocol):
+    """A provider of machines that are there already, so that it has to be told where they are."""
+
+    def know(self, places: Iterable[Place]) -> None:
+        """Called before every question that concerns these machines."""

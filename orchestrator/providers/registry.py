@@ -9,6 +9,7 @@ from orchestrator.providers.base import MachineProvider
 
 PROVIDERS = {
     "local": "orchestrator.providers.local.provider:LocalProvider",
+    "static": "orchestrator.providers.static.provider:StaticProvider",
 }
 """Provider name to ``module:Class``, imported when first asked for."""
 

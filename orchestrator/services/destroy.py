@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from orchestrator.engine.apply import Outcome, apply_plan, failure_of
 from orchestrator.engine.hooks import Hook
 from orchestrator.errors import DeployError
+from orchestrator.executors.places import provider_with
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.profile import load_profile
 from orchestrator.providers.base import DeploymentTag, Resource
@@ -60,7 +61,7 @@ def destroy(plan: Plan, opened: OpenDeployment, hook: Hook, parallelism: int) ->
     failure = failure_of(outcome, opened.cancel.is_set())
     if failure is not None:
         raise failure
-    leftovers = _leftovers(providers, context.tag)
+    leftovers = _leftovers(opened, state, providers, context.tag)
     if leftovers:
         raise LeftoversError(leftovers)
     drop(opened, providers)
@@ -95,10 +96,12 @@ def providers_of(state: State) -> tuple[str, ...]:
     return tuple(sorted(named & set(PROVIDERS)))
 
 
-def _leftovers(providers: tuple[str, ...], tag: DeploymentTag) -> tuple[Resource, ...]:
+def _leftovers(
+    opened: OpenDeployment, before: State, providers: tuple[str, ...], tag: DeploymentTag
+) -> tuple[Resource, ...]:
     found: list[Resource] = []
     for name in providers:
-        provider = load_provider(name)
+        provider = provider_with(name, before.instances.values(), tag.lineage, opened.secrets, opened.folder)
         provider.release(tag)
         found.extend(provider.leftovers(tag))
     return tuple(found)

@@ -13,6 +13,7 @@ from orchestrator.engine.operations import RunContext
 from orchestrator.engine.retries import RetryPolicy
 from orchestrator.errors import DeployError, OperationError, StateError
 from orchestrator.executors.base import Executor, OperationRequest, OperationResult
+from orchestrator.executors.places import provider_with
 from orchestrator.executors.registry import ExecutorRegistry
 from orchestrator.planning.actions import Action
 from orchestrator.planning.observation import Observation
@@ -275,12 +276,16 @@ class _Force:
         """Remove by tag what the state may not know, and list what carries the tag still."""
         for name in providers:
             try:
-                provider = load_provider(name)
+                provider = self._provider(name)
                 _open(provider, pause)
                 self._listed += _sweep(provider, self._context.tag)
                 self._swept.add(name)
             except DeployError as cause:
                 self._listed.append(Left("", f"whatever carries the tag at provider {name}", _words(cause)))
+
+    def _provider(self, name: str) -> MachineProvider:
+        records, lineage = self._before.instances.values(), self._context.tag.lineage
+        return provider_with(name, records, lineage, self._opened.secrets, self._opened.folder)
 
     def let_go_of_what_went_along(self) -> None:
         """Drop records of machines that no provider lists, and of what was hosted only on machines that are gone."""

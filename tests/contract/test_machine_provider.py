@@ -11,9 +11,10 @@ from ipaddress import ip_address
 
 import pytest
 
-from orchestrator.errors import ProviderError
+from orchestrator.errors import DeployError, ProviderError
 from orchestrator.providers.base import DeploymentTag, Machine, MachineProvider, MachineRequest, MachineState
 from orchestrator.providers.registry import PROVIDERS, load_provider, parallel_limit
+from tests.contract.boards import Boards
 
 pytestmark = pytest.mark.engine
 
@@ -22,12 +23,25 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ8b1Zg0pGfM3xWnq0QmH1mQyqN0pT0k9Jr0
 
 @dataclass(frozen=True)
 class Bed:
-    """A provider, the architecture that it offers here, and how a machine is stopped behind its back."""
+    """A provider and the ground that it stands on.
+
+    Attributes:
+        provider: The provider.
+        architecture: What it offers here.
+        stop: Stops a machine behind its back.
+        resume: Lets a stopped machine run again, by the provider if it can.
+        deployment: Whom machines are made for.
+        place: Where machine number i is, for a provider that makes none.
+        clear: Takes the ground away.
+    """
 
     provider: MachineProvider
     architecture: str
     stop: Callable[[Machine], None]
+    resume: Callable[[Machine], Machine]
     deployment: DeploymentTag
+    place: Callable[[int], str] = lambda _: ""
+    clear: Callable[[], None] = lambda: None
 
     def request(self, index: int = 0, token: str = "") -> MachineRequest:
         return MachineRequest(
@@ -39,6 +53,7 @@ class Bed:
             cpus=1,
             memory_mb=512,
             authorized_key=KEY,
+            place=self.place(index),
         )
 
 
@@ -48,10 +63,25 @@ def local_bed(deployment: DeploymentTag) -> Bed:
     def stop(machine: Machine) -> None:
         connect().containers.get(machine.id).kill()
 
-    return Bed(load_provider("local"), engine_architecture(), stop, deployment)
+    provider = load_provider("local")
+    return Bed(provider, engine_architecture(), stop, lambda m: provider.start(m.id), deployment)
 
 
-BEDS = {"local": local_bed}
+def static_bed(deployment: DeploymentTag) -> Bed:
+    """Containers stand for machines that are there already; their owner logs in with a key of his own."""
+    boards = Boards(deployment)
+    return Bed(
+        boards.provider,
+        boards.architecture,
+        boards.stop,
+        boards.resume,
+        deployment,
+        boards.place,
+        boards.clear,
+    )
+
+
+BEDS = {"local": local_bed, "static": static_bed}
 
 
 @pytest.fixture(params=sorted(BEDS))
@@ -63,6 +93,7 @@ def bed(request: pytest.FixtureRequest) -> Iterator[Bed]:
         bed.provider.delete(machine.id)
     bed.provider.release(bed.deployment)
     assert bed.provider.leftovers(bed.deployment) == []
+    bed.clear()
 
 
 def test_every_provider_has_a_bed() -> None:
@@ -102,10 +133,18 @@ def test_a_predecessor_stands_in_the_way(bed: Bed) -> None:
 def test_a_stopped_machine_is_seen_and_starts_again_as_it_was(bed: Bed) -> None:
     machine = bed.provider.create(bed.request())
     bed.stop(machine)
-    stopped = dataclasses.replace(machine, state=MachineState.STOPPED)
-    assert bed.provider.find(bed.deployment) == [stopped]
-    assert bed.provider.create(bed.request()) == stopped
-    assert bed.provider.start(machine.id) == machine
+    (stopped,) = bed.provider.find(bed.deployment)
+    if bed.provider.can_start:
+        assert stopped == dataclasses.replace(machine, state=MachineState.STOPPED)
+        assert bed.provider.create(bed.request()) == stopped
+    else:
+        assert (stopped.id, stopped.state) == (machine.id, MachineState.UNREACHABLE)
+        assert stopped.details["reason"]
+        for attempt in (lambda: bed.provider.create(bed.request()), lambda: bed.provider.start(machine.id)):
+            with pytest.raises(DeployError) as refused:
+                attempt()
+            assert refused.value.transient
+    assert bed.resume(machine) == machine
     assert bed.provider.start(machine.id) == machine
 
 
@@ -130,7 +169,7 @@ def test_shared_parts_stay_as_long_as_a_machine_uses_them(bed: Bed) -> None:
     machine = bed.provider.create(bed.request())
     bed.stop(machine)
     bed.provider.release(bed.deployment)
-    assert bed.provider.start(machine.id).host == machine.host
+    assert bed.resume(machine).host == machine.host
     assert machine.id in {r.id for r in bed.provider.leftovers(bed.deployment)}
 
 

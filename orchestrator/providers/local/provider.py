@@ -57,6 +57,7 @@ class LocalProvider:
     """
 
     max_parallel = 16
+    can_start = True
 
     def __init__(self, client: docker.DockerClient | None = None) -> None:
         self._given = client

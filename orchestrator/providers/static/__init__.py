@@ -1,0 +1,1 @@
+"""Machines that are there already, at addresses of their own: claimed for a deployment, and released."""
