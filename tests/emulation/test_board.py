@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +13,13 @@ import pytest
 from orchestrator.remote.ssh import run
 from orchestrator.remote.target import SshTarget
 from tests.emulation.board import MODEL, running_board
-from tests.plays_by_hand import REPOSITORY, play_well
+from tests.plays_by_hand import REPOSITORY, play, play_well
 from tests.simulated_boards import render_inventory
 
 pytestmark = pytest.mark.slow
 
 STAND_IN = REPOSITORY / "orchestrator" / "standins" / "k3s_standin.py"
+PREPARE = "molecule/prerequisites/converge.yml"
 FIRMWARE_FILE = "/boot/firmware/cmdline.txt"
 PLAY_TIMEOUT = 900.0
 
@@ -81,3 +83,12 @@ def test_a_reset_takes_the_words_back_and_the_next_boot_is_as_before(pi: Pi) -> 
     assert removed.total("changed") > 0
     assert "cgroup_enable=memory" not in pi.ask(f"cat {FIRMWARE_FILE}")
     assert pi.ask("ls /usr/local/bin /etc/rancher 2>/dev/null || true") == "/usr/local/bin:"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the binary that must not run is one of this computer")
+def test_a_binary_for_another_processor_is_refused_and_named(pi: Pi, tmp_path: Path) -> None:
+    binary = tmp_path / "k3s"
+    shutil.copy("/bin/true", binary)
+    refused = play(PREPARE, pi.inventory, {"k3s_binary_file": str(binary)}, timeout=PLAY_TIMEOUT)
+    assert refused.hosts["emulated-pi"]["failed"] == 1, refused.output
+    assert pi.ask("ls /etc/rancher 2>/dev/null || true") == ""
