@@ -176,7 +176,10 @@ def load_options(arguments: list[str]) -> dict[str, list[str]]:
     environment = {name: [os.environ[key]] for key, name in ENVIRONMENT.items() if os.environ.get(key)}
     given = {**environment, **flags}
     path = Path(given["config"][0]) if "config" in given else rooted("/etc/rancher/k3s/config.yaml")
-    options = {**(parse_config(path.read_text()) if path.is_file() else {}), **given}
+    options: dict[str, list[str]] = {}
+    for part in (path, *sorted(path.with_name(path.name + ".d").glob("*.yaml"))):
+        options.update(parse_config(part.read_text()) if part.is_file() else {})
+    options.update(given)
     for name in options:
         if name not in OPTIONS:
             raise FatalError(f"flag provided but not defined: -{name}")
@@ -2467,6 +2470,12 @@ def begin_store(options: dict[str, list[str]], data: Path, password: str, url: s
     return store
 
 
+def note_etcd(data: Path, store: Store) -> None:
+    """What tells embedded etcd from K3s's other ways to keep its data: its folder."""
+    if store.members:
+        write_private(data / "server" / "db" / "etcd" / "name", f"{store.name}-{store.members[store.name]['joined']}\n")
+
+
 def wait_for_quorum(store: Store) -> None:
     """A server whose etcd has no majority goes on waiting for one."""
     store.look_around()
@@ -2511,6 +2520,7 @@ def run_server(options: dict[str, list[str]]) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     ports = hold_ports((2379, 2380, KUBELET_PORT) if store.members else (KUBELET_PORT,))
     wait_for_quorum(store)
+    note_etcd(data, store)
     write_kubeconfig(options, tls, port)
     run_own_node(options, front, data)
     notify("STOPPING=1")
@@ -2935,7 +2945,7 @@ class Kubectl:
             changed = any(known.get(k) != v for k, v in wanted.items())
             if changed:
                 call_well("PATCH", path, {"metadata": {place: wanted}})
-            done = f"{'' if changed else 'not '}{place[:-1]}ed"
+            done = ("" if changed else "not ") + ("labeled" if place == "labels" else "annotated")
             print(f"{kind.name.lower()}/{path.rpartition('/')[2]} {done}")
         return 0
 
