@@ -360,6 +360,13 @@ def read_datastore(machine, data_folder):
     return "etcd" if "etcd" in names else "sqlite" if names else ""
 
 
+def read_images(machine, data_folder):
+    """Archives of K3s's own images to their SHA-256."""
+    folder = data_folder + "/agent/images"
+    names = [name for name in machine.names(folder) if name.startswith("k3s-airgap-images-")]
+    return {name: machine.checksum(f"{folder}/{name}") for name in names}
+
+
 def read_certificates(machine, data_folder):
     """File below the data folder to the Unix time at which its first certificate ends."""
     found = {}
@@ -445,6 +452,7 @@ def gather(machine, need):
         "sgx": attempt(read_sgx, machine),
         "k3s": k3s,
         "certificates": attempt(read_certificates, machine, data_folder),
+        "images": attempt(read_images, machine, data_folder) or {},
         "binary_sha256": machine.checksum("/usr/local/bin/k3s", 0o755),
         "configuration_sha256": machine.checksum("/etc/rancher/k3s/config.yaml", 0o600),
         "unit_sha256": {unit: machine.checksum(f"/etc/systemd/system/{unit}.service", 0o644) for unit in UNITS},
@@ -463,14 +471,14 @@ def attempt(check, *arguments):
     before = None
     with contextlib.suppress(ValueError):  # only the main thread may set alarms
         before = signal.signal(signal.SIGALRM, _overdue)
-        signal.alarm(2 * SECONDS_PER_CHECK)
+        signal.setitimer(signal.ITIMER_REAL, 2 * SECONDS_PER_CHECK)
     try:
         return check(*arguments)
     except Exception:  # noqa: BLE001 - whatever a strange machine holds, the other checks are to be made
         return None
     finally:
         if before is not None:
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
 
 
