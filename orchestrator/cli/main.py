@@ -15,6 +15,7 @@ from orchestrator.errors import DeployError
 COMMANDS = {
     "validate": "check a production file or a compiled template",
     "compile": "write the TOSCA service template",
+    "doctor": "look at what an apply needs, machines included, before it",
     "plan": "show what apply would change, and why",
     "apply": "make it so",
     "rollback": "go back to what was applied completely before",

@@ -55,6 +55,20 @@ def connect(*, start: bool = True) -> docker.DockerClient:
         return client
 
 
+def check_available() -> None:
+    """Return if an engine answers or could be started; starts none.
+
+    Raises:
+        EngineUnavailableError: If there is no engine to be had; says what to install or which right is missing.
+    """
+    try:
+        connect(start=False)
+    except EngineUnavailableError:
+        if os.environ.get("DOCKER_HOST"):
+            raise
+        _check_startable([])
+
+
 def forget() -> None:
     """Close the cached client, so that the next call of :func:`connect` looks for an engine anew."""
     with _lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Sequence
 
@@ -159,4 +160,6 @@ def _describe(reason: BaseException, timeout: float) -> str:
         return f"something answered, but not as an SSH server should ({inner})"
     if isinstance(inner, EOFError):
         return "the connection was closed before anything was said"
+    if isinstance(inner, OSError) and inner.errno:
+        return os.strerror(inner.errno).lower()
     return str(inner) or type(inner).__name__

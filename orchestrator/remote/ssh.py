@@ -18,6 +18,7 @@ from orchestrator.remote.target import CONNECT_TIMEOUT, SshTarget
 
 __all__ = [
     "CommandResult",
+    "Conversation",
     "HostKeyError",
     "LoginRefusedError",
     "Session",
@@ -78,6 +79,72 @@ class Session:
         except (OSError, EOFError, paramiko.SSHException) as reason:
             raise UnreachableError(self.target, f"the connection broke ({reason})") from reason
         return CommandResult(channel.recv_exit_status(), stdout, stderr)
+
+    @contextmanager
+    def talk(self, command: str) -> Iterator[Conversation]:
+        """Run a command that is spoken with line by line; at the end of the block its input ends.
+
+        Args:
+            command: Shell text; nothing secret.
+
+        Raises:
+            RemoteError: If the connection breaks.
+        """
+        try:
+            channel = self._transport.open_session(timeout=CONNECT_TIMEOUT)
+            with _closed_after(self._transport, CONNECT_TIMEOUT):
+                channel.exec_command(command)
+        except (OSError, EOFError, paramiko.SSHException) as reason:
+            raise UnreachableError(self.target, f"the connection broke ({reason})") from reason
+        try:
+            yield Conversation(self.target, channel)
+        finally:
+            channel.close()
+
+
+class Conversation:
+    """A command that runs over there and is spoken with.
+
+    Args:
+        target: The machine.
+        channel: What leads to the command.
+    """
+
+    def __init__(self, target: SshTarget, channel: paramiko.Channel) -> None:
+        self._target = target
+        self._channel = channel
+        self._rest = b""
+
+    def say(self, line: str, timeout: float) -> None:
+        """Write a line to its standard input.
+
+        Raises:
+            RemoteError: If it does not take it in time.
+        """
+        self._channel.settimeout(timeout)
+        try:
+            self._channel.sendall(line.encode() + b"\n")
+        except (OSError, EOFError) as reason:
+            raise UnreachableError(self._target, f"the connection broke ({reason})") from reason
+
+    def hear(self, timeout: float) -> str:
+        """The next line of its standard output; empty if it has ended.
+
+        Raises:
+            RemoteError: If nothing comes in time.
+        """
+        end = time.monotonic() + timeout
+        while b"\n" not in self._rest:
+            self._channel.settimeout(max(0.01, end - time.monotonic()))
+            try:
+                more = self._channel.recv(65536)
+            except (OSError, EOFError) as reason:
+                raise UnreachableError(self._target, f"nothing came within {timeout:g} s") from reason
+            if not more:
+                break
+            self._rest += more
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line.decode(errors="replace")
 
 
 @contextmanager
