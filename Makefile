@@ -12,7 +12,7 @@ export PYTHON
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-engine test-slow test-systems bench lint format clean
+.PHONY: help demo test test-fast test-engine test-slow test-systems test-real molecule bench lint format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -23,23 +23,30 @@ demo: ## the whole program on this machine, end to end (a few minutes)
 
 test: ## all tests but the slow ones and the ones over other people's servers
 	@scripts/bootstrap test
-	@$(PYTEST) -m "not slow and not systems"
+	@$(PYTEST) -m "not slow and not systems and not real"
 
 test-fast: ## the tests that need no container engine
 	@scripts/bootstrap lint
-	@$(PYTEST) -m "not slow and not engine and not systems"
+	@$(PYTEST) -m "not slow and not engine and not systems and not real"
 
 test-engine: ## the tests that need a container engine
 	@scripts/bootstrap test
 	@$(PYTEST) -m "engine and not slow"
 
-test-slow: ## the slow tests
-	@scripts/bootstrap test
+test-slow: ## the slow tests, emulated boards among them
+	@scripts/bootstrap slow
 	@$(PYTEST) -m slow
 
 test-systems: ## the tests against other people's servers and parsers, in an environment of their own (0.8 GB)
 	@scripts/bootstrap systems
 	@$(PYTEST) -m systems
+
+test-real: ## the plays with a real K3s (K3S_BINARY=FILE), on real boards (INVENTORY=FILE), or both
+	@scripts/test-real
+
+molecule: ## the scenarios of playbooks/molecule, on simulated Raspberry Pis
+	@scripts/bootstrap test
+	@$(PYTEST) -m slow tests/integration/test_molecule.py
 
 bench: ## how long whole commands take, against yardsticks taken in the same run
 	@scripts/bootstrap lint

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import yaml
 
@@ -41,9 +42,22 @@ class Boards:
 
 @contextmanager
 def simulated_boards(
-    folder: Path, count: int, *, settings: Mapping[str, Value] = BOARD, memory_mb: int = 512
+    folder: Path,
+    count: int,
+    *,
+    settings: Mapping[str, Value] = BOARD,
+    memory_mb: int = 512,
+    variables: Mapping[str, Value] = MappingProxyType({}),
 ) -> Iterator[Boards]:
-    """Make machines, write ``inventory.yml`` and what it needs into ``folder``, and remove the machines in the end."""
+    """Make machines, write ``inventory.yml`` and what it needs into ``folder``, and remove the machines in the end.
+
+    Args:
+        folder: Gets key, host keys, inventory and kubeconfig.
+        count: Number of machines.
+        settings: As the local provider takes them.
+        memory_mb: Upper bound of each machine's memory.
+        variables: Further variables of the inventory.
+    """
     provider, lineage = LocalProvider(), uuid.uuid4().hex
     tag = DeploymentTag(f"boards-{lineage[:8]}", lineage)
     private, public = generate_key()
@@ -70,7 +84,7 @@ def simulated_boards(
         for target in targets:
             wait_for_ssh(target, 60, threading.Event())
         inventory = folder / "inventory.yml"
-        inventory.write_text(render_inventory(names, targets, folder), encoding="utf-8")
+        inventory.write_text(render_inventory(names, targets, folder, variables), encoding="utf-8")
         yield Boards(inventory, names, targets)
     finally:
         for machine in provider.find(tag):
@@ -79,7 +93,12 @@ def simulated_boards(
     assert provider.leftovers(tag) == []
 
 
-def render_inventory(names: Sequence[str], targets: Sequence[SshTarget], folder: Path) -> str:
+def render_inventory(
+    names: Sequence[str],
+    targets: Sequence[SshTarget],
+    folder: Path,
+    variables: Mapping[str, Value] = MappingProxyType({}),
+) -> str:
     """The inventory's text; the host keys are pinned by a file beside it."""
     known_hosts = folder / "known_hosts"
     known_hosts.write_text("".join(map(known_hosts_line, targets)), encoding="ascii")
@@ -99,7 +118,7 @@ def render_inventory(names: Sequence[str], targets: Sequence[SshTarget], folder:
         "server": {"hosts": {server: hosts[server]}},
         "agent": {"hosts": {name: hosts[name] for name in agents}},
     }
-    cluster = {"k3s_cluster_name": "boards", "deployment_folder": str(folder)}
+    cluster = {"k3s_cluster_name": "boards", "deployment_folder": str(folder), **variables}
     return yaml.safe_dump({"all": {"vars": cluster, "children": groups}}, sort_keys=False)
 
 

@@ -64,22 +64,25 @@ def test_it_is_an_arm64_machine(arm64: tuple[SshTarget, Path]) -> None:
 
 
 def test_the_arm64_release_is_downloaded_and_a_second_run_changes_nothing(
-    arm64: tuple[SshTarget, Path], release: str
+    arm64: tuple[SshTarget, Path], release: str, tmp_path: Path
 ) -> None:
     target, machines = arm64
-    first = play_well(PREPARE, machines, {"k3s_binary_url": release})
+    wanted = hashlib.sha256(RELEASE["k3s-arm64"]).hexdigest()
+    source = {"k3s_binary_url": release, "k3s_binary_sha256": wanted, "cache_folder": str(tmp_path)}
+    first = play_well(PREPARE, machines, source)
     assert first.total("changed") > 0
     installed = run(target, "sha256sum /usr/local/bin/k3s; /usr/local/bin/k3s --version", 60)
     digest, _, version = installed.stdout.partition("  /usr/local/bin/k3s\n")
-    assert digest == hashlib.sha256(RELEASE["k3s-arm64"]).hexdigest()
+    assert digest == wanted
     assert version == "k3s version v0.0.0-arm64\n"
-    second = play_well(PREPARE, machines, {"k3s_binary_url": release})
+    second = play_well(PREPARE, machines, source)
     assert second.total("changed") == 0, second.output
 
 
 def test_a_32_bit_user_land_is_refused_before_anything_is_changed(tmp_path: Path, release: str) -> None:
     with running_user_land(ARMHF, tmp_path) as target:
-        refused = play(PREPARE, inventory("pi-armhf", target, tmp_path), {"k3s_binary_url": release})
+        source = {"k3s_binary_url": release, "cache_folder": str(tmp_path)}
+        refused = play(PREPARE, inventory("pi-armhf", target, tmp_path), source)
         assert refused.hosts["pi-armhf"]["failed"] == 1, refused.output
         assert refused.total("changed") == 0
         assert "pi-armhf" in refused.output
