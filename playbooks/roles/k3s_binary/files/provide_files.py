@@ -10,6 +10,7 @@ neither read nor fetched.
 import contextlib
 import fcntl
 import hashlib
+import http.client
 import json
 import os
 import re
@@ -257,7 +258,7 @@ def fetch(url, path, expected):
                 raise RefusedError(
                     f"{url} cannot be downloaded: {reason}. Correct k3s_version or k3s_binary_url."
                 ) from error
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             reason = str(getattr(error, "reason", error))
     else:
         raise RefusedError(
