@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,8 @@ import pytest
 from orchestrator.remote.ssh import wait_for_ssh
 from orchestrator.remote.target import SshTarget
 from tests.emulation.debian_root import ensure_root, unpack
-from tests.emulation.foreign_binaries import ARM64
-from tests.emulation.user_land import free_port, write_keys
+from tests.emulation.foreign_binaries import ARM64, ARMHF
+from tests.emulation.user_land import free_port, sshd_command, write_keys
 
 MODEL = "Raspberry Pi 4 Model B Rev 1.4"
 ADDRESS = "127.77.0.10"
@@ -30,6 +30,17 @@ _PROGRAMS = ("qemu-system-aarch64", "fdtput", "mkfs.ext4", "mkfs.vfat", "mcopy",
 _MACHINE = ("-cpu", "cortex-a72", "-smp", "2", "-m", "1024", "-accel", "tcg,thread=multi", "-nodefaults")
 _DISK_MB, _BOOT_MB = 4096, 64
 _START_TIMEOUT = 420.0
+
+# What QEMU's own network gives to its first machine.
+_OWN_ADDRESS = "10.0.2.15"
+_SYSTEM_32, _PORT_32 = "srv/armhf", 2222
+START_SYSTEM_32 = " && ".join(
+    (
+        f"sudo mount --rbind /proc /{_SYSTEM_32}/proc",
+        f"sudo mkdir -p /{_SYSTEM_32}/run/sshd",
+        f"sudo chroot /{_SYSTEM_32} {' '.join(sshd_command(_OWN_ADDRESS, _PORT_32))}",
+    )
+)
 
 _NETWORK = "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\n"
 _FSTAB = "/dev/vdb /boot/firmware vfat defaults 0 0\n"
@@ -49,8 +60,21 @@ class Disks:
     device_tree: Path
 
 
+@dataclass(frozen=True, slots=True)
+class EmulatedBoard:
+    """A board that runs.
+
+    Attributes:
+        target: Its system.
+        system_32: A 32-bit system on the same disk and under the same kernel, once ``START_SYSTEM_32`` was run.
+    """
+
+    target: SshTarget
+    system_32: SshTarget
+
+
 @contextmanager
-def running_board(folder: Path) -> Iterator[SshTarget]:
+def running_board(folder: Path) -> Iterator[EmulatedBoard]:
     """Make its disks in ``folder``, start it, wait for its SSH, and end it.
 
     Skips the test where it cannot be had.
@@ -61,18 +85,24 @@ def running_board(folder: Path) -> Iterator[SshTarget]:
         pytest.skip(f"not installed: {', '.join(missing)}; run `make test-slow`, or `scripts/bootstrap slow` first")
     if os.geteuid() != 0:
         pytest.skip("only root can make the board's root file system")
-    archive = ensure_root(ARM64)
+    archive, archive_32 = ensure_root(ARM64), ensure_root(ARMHF)
     root = unpack(archive, folder / "root")
     try:
-        target = write_keys(root, folder, ADDRESS, free_port())
+        root_32 = unpack(archive_32, root / _SYSTEM_32)
+        (folder / "system-32").mkdir()
+        board = EmulatedBoard(
+            write_keys(root, folder, ADDRESS, free_port()),
+            write_keys(root_32, folder / "system-32", ADDRESS, free_port()),
+        )
         disks = _make_disks(root, folder)
     finally:
         shutil.rmtree(root)
-    firmware = Firmware(disks, target.port, folder / "console.log")
+    ports = {board.target.port: 22, board.system_32.port: _PORT_32, 6443: 6443}
+    firmware = Firmware(disks, ports, folder / "console.log")
     firmware.start()
     try:
-        wait_for_ssh(target, _START_TIMEOUT, threading.Event())
-        yield target
+        wait_for_ssh(board.target, _START_TIMEOUT, threading.Event())
+        yield board
     except Exception as error:
         error.add_note((folder / "console.log").read_text(errors="replace")[-4000:])
         raise
@@ -97,13 +127,13 @@ class Firmware:
 
     Args:
         disks: What to start from.
-        ssh_port: Port of this machine that leads to the board's SSH.
+        ports: Ports of this machine, and the board's ports that they lead to.
         console: File that gets what the kernel says.
     """
 
-    def __init__(self, disks: Disks, ssh_port: int, console: Path) -> None:
+    def __init__(self, disks: Disks, ports: Mapping[int, int], console: Path) -> None:
         self._disks = disks
-        self._ssh_port = ssh_port
+        self._ports = ports
         self._console = console
         self._stopped = threading.Event()
         self._running: subprocess.Popen[bytes] | None = None
@@ -132,7 +162,7 @@ class Firmware:
 
     def _command(self) -> list[str]:
         text = _tool("mtype", "-i", self._disks.boot, "::cmdline.txt").stdout
-        forwards = f"hostfwd=tcp:{ADDRESS}:{self._ssh_port}-:22,hostfwd=tcp:{ADDRESS}:6443-:6443"
+        forwards = ",".join(f"hostfwd=tcp:{ADDRESS}:{here}-:{there}" for here, there in self._ports.items())
         drives = [f"file={disk},format=raw,if=none,id={disk.stem}" for disk in (self._disks.root, self._disks.boot)]
         return [
             "nice",

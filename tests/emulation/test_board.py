@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.remote.ssh import run
 from orchestrator.remote.target import SshTarget
-from tests.emulation.board import MODEL, running_board
+from tests.emulation.board import MODEL, START_SYSTEM_32, EmulatedBoard, running_board
 from tests.plays_by_hand import REPOSITORY, play, play_well
 from tests.simulated_boards import render_inventory
 
@@ -28,6 +28,7 @@ PLAY_TIMEOUT = 900.0
 class Pi:
     """The board, its inventory, and what is asked of it."""
 
+    board: EmulatedBoard
     target: SshTarget
     inventory: Path
 
@@ -46,10 +47,27 @@ class Pi:
 @pytest.fixture(scope="module")
 def pi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pi]:
     folder = tmp_path_factory.mktemp("board")
-    with running_board(folder) as target:
-        inventory = folder / "inventory.yml"
-        inventory.write_text(render_inventory(["emulated-pi"], [target], folder), encoding="utf-8")
-        yield Pi(target, inventory)
+    with running_board(folder) as board:
+        yield Pi(board, board.target, write_inventory("emulated-pi", board.target, folder))
+
+
+def write_inventory(name: str, target: SshTarget, folder: Path) -> Path:
+    inventory = folder / "inventory.yml"
+    inventory.write_text(render_inventory([name], [target], folder), encoding="utf-8")
+    return inventory
+
+
+def test_a_32_bit_system_under_a_64_bit_kernel_is_refused_before_anything_is_changed(pi: Pi, tmp_path: Path) -> None:
+    pi.ask(START_SYSTEM_32)
+    asked = run(pi.board.system_32, "uname -m; dpkg --print-architecture; getconf LONG_BIT", 60)
+    assert asked.stdout.split() == ["aarch64", "armhf", "32"], asked
+    binary = tmp_path / "k3s"
+    shutil.copy(STAND_IN, binary)
+    inventory = write_inventory("pi-armhf", pi.board.system_32, tmp_path)
+    refused = play(PREPARE, inventory, {"k3s_binary_file": str(binary)}, timeout=PLAY_TIMEOUT)
+    assert refused.hosts["pi-armhf"]["failed"] == 1, refused.output
+    assert refused.total("changed") == 0, refused.output
+    assert "64-bit" in refused.output
 
 
 def test_the_memory_cgroup_appears_with_the_reboot_and_a_second_run_changes_nothing(pi: Pi, tmp_path: Path) -> None:

@@ -59,6 +59,20 @@ def write_keys(root: Path, folder: Path, host: str, port: int) -> SshTarget:
     return SshTarget(host, port, LOGIN_USER, key, host_public)
 
 
+def sshd_command(host: str, port: int) -> list[str]:
+    """How an SSH server is started in a root file system that ``write_keys`` was used on."""
+    settings = {
+        "ListenAddress": host,
+        "Port": port,
+        "HostKey": f"/{_HOST_KEY}",
+        "PasswordAuthentication": "no",
+        "UsePAM": "no",
+        "PidFile": "none",
+    }
+    options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+    return ["/usr/sbin/sshd", "-f", "/dev/null", *options]
+
+
 def free_port() -> int:
     """A port of loopback that nobody listens on now."""
     with socket.socket() as listener:
@@ -70,18 +84,9 @@ def free_port() -> int:
 @contextmanager
 def _sshd(root: Path, target: SshTarget) -> Iterator[None]:
     (root / "run" / "sshd").mkdir(mode=0o755, parents=True, exist_ok=True)
-    settings = {
-        "ListenAddress": target.host,
-        "Port": target.port,
-        "HostKey": f"/{_HOST_KEY}",
-        "PasswordAuthentication": "no",
-        "UsePAM": "no",
-        "PidFile": "none",
-    }
     # All of it ends with the first process of its name space.
     command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", f"--root={root}", "--wd=/"]
-    command += ["/usr/sbin/sshd", "-D", "-e", "-f", "/dev/null"]
-    command += [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+    command += [*sshd_command(target.host, target.port), "-D", "-e"]
     with (root.parent / "sshd.log").open("wb") as log:
         server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:

@@ -52,7 +52,7 @@ def rules():
     lines = []
     for program in ("iptables-save", "ip6tables-save"):
         kept = (line for line in ask(program) if line and not line.startswith(("#", "COMMIT", "*")))
-        lines += [f"{program}: {re.sub(r' [[][0-9]+:[0-9]+[]]', '', line)}" for line in kept]
+        lines += [program + ": " + re.sub(r" \[\d+:\d+\]", "", line) for line in kept]
     # An empty chain of the kernel's own is the same as none; reading it once makes it.
     return sorted(line for line in lines if not re.search(r": :[A-Z]+ ACCEPT$", line))
 
