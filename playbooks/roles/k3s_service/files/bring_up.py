@@ -111,8 +111,9 @@ def start(order):
     ask("systemctl", "reset-failed", unit)
     began, before = time.time(), look(unit)[2]
     end, checked = time.monotonic() + order["timeout"], time.monotonic()
-    for old, new in order.get("rename", []):
-        if os.path.exists(old):
+    for old, new, checksum in order.get("rename", []):
+        content = read(old)
+        if content is not None and hashlib.sha256(content).hexdigest() == checksum:
             os.replace(old, new)
     ask("systemctl", "enable", "--quiet", unit)
     ask("systemctl", "start", "--no-block", unit)
