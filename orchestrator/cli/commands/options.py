@@ -33,7 +33,7 @@ def add_rehearsal(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--k3s", choices=("standin", "real"), help="K3s of a rehearsal: a stand-in (default) or the real one"
     )
-    group.add_argument("--k3s-binary", metavar="FILE", type=Path, help="a real K3s binary for the rehearsal")
+    group.add_argument("--k3s-binary", metavar="FILE", type=Path, help="a K3s binary to install, not fetched")
 
 
 def add_approval(parser: argparse.ArgumentParser) -> None:
@@ -141,27 +141,28 @@ def target(args: argparse.Namespace, loaded: LoadedTopology) -> Target:
     """
     from orchestrator.services.prepare import Target  # noqa: PLC0415 - a third of the start, unused by most commands
 
+    if args.k3s and not args.rehearse:
+        raise UsageError(
+            "This option needs --rehearse.",
+            detail="--k3s chooses what takes K3s's place in a rehearsal; outside of one it is always the real one.",
+            resolution="Add --rehearse, or leave it out.",
+        )
+    if args.k3s == "standin" and args.k3s_binary:
+        raise UsageError("--k3s standin and --k3s-binary exclude each other.", resolution="Give one of them.")
+    binary = {"k3s_binary": _binary(args.k3s_binary)} if args.k3s_binary else {}
     if not args.rehearse:
-        if args.k3s or args.k3s_binary:
-            raise UsageError(
-                "These options need --rehearse.",
-                detail="--k3s and --k3s-binary choose what takes K3s's place in a rehearsal; outside of one it is "
-                "always the real one.",
-                resolution="Add --rehearse, or leave them out.",
-            )
-        return Target(loaded, "production", {})
-    options = {"k3s": args.k3s or ("real" if args.k3s_binary else "standin")}
-    if args.k3s_binary:
-        if args.k3s == "standin":
-            raise UsageError("--k3s standin and --k3s-binary exclude each other.", resolution="Give one of them.")
-        if not args.k3s_binary.is_file():
-            raise UsageError(
-                "The K3s binary is not there.",
-                detail=f"--k3s-binary names {args.k3s_binary}, which is no file.",
-                resolution="Give the path of a K3s release binary for this machine's architecture.",
-            )
-        options["k3s_binary"] = str(args.k3s_binary.resolve())
-    return Target(loaded, "local", options)
+        return Target(loaded, "production", binary)
+    return Target(loaded, "local", {"k3s": args.k3s or ("real" if args.k3s_binary else "standin"), **binary})
+
+
+def _binary(path: Path) -> str:
+    if not path.is_file():
+        raise UsageError(
+            "The K3s binary is not there.",
+            detail=f"--k3s-binary names {path}, which is no file.",
+            resolution="Give the path of a K3s release binary for the architecture of the machines.",
+        )
+    return str(path.resolve())
 
 
 def approve(args: argparse.Namespace, console: Console, question: str, cancel: Event | None = None) -> bool:
