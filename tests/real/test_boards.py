@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from orchestrator.clients.kubernetes import KubernetesClient, load_kubeconfig
-from tests.plays_by_hand import PLAYBOOKS
 from tests.real.conftest import Run
 
 pytestmark = pytest.mark.real
@@ -27,6 +26,7 @@ metadata:
 data:
   text: made by make test-real
 """
+CONFIG_MAP = "/api/v1/namespaces/continuum-test-real/configmaps/greeting"
 
 
 def test_every_machine_can_carry_k3s(run: Run) -> None:
@@ -65,12 +65,19 @@ def test_a_second_run_changes_nothing(run: Run) -> None:
 
 def test_objects_are_made_and_removed(run: Run, tmp_path: Path) -> None:
     assert run.installed
-    if not (PLAYBOOKS / "objects.yml").is_file():
-        pytest.skip("there is no play for objects yet")
     manifest = tmp_path / "greeting.yaml"
     manifest.write_text(MANIFEST, encoding="utf-8")
-    played = run.play("objects.yml", "objects", k3s_objects_name="test-real", k3s_objects_file=str(manifest))
-    assert played.exit_code == 0, played.output[-4000:]
+    asked = {"k3s_objects_name": "test-real", "k3s_objects_files": [str(manifest)]}
+    client = KubernetesClient(load_kubeconfig(run.folder / "kubeconfig" / "test-real.yaml"), 30)
+    for label, playbook, changes, status in (
+        ("objects-1", "objects.yml", True, 200),
+        ("objects-2", "objects.yml", False, 200),
+        ("objects-removed", "objects_remove.yml", True, 404),
+    ):
+        played = run.play(playbook, label, **asked)
+        assert played.exit_code == 0, played.output[-4000:]
+        assert (played.total("changed") > 0) is changes, played.output[-4000:]
+        assert client.read(CONFIG_MAP)[0] == status, label
 
 
 @pytest.mark.skipif(os.environ.get("KEEP") == "1", reason="KEEP=1: the cluster stays")
