@@ -669,7 +669,8 @@ def judge_iptables(board, _need):
         yield warning(
             "iptables",
             f"iptables {version} in its nf_tables flavour doubles rules without end.",
-            "Update iptables to 1.8.5 or later, or run: update-alternatives --set iptables /usr/sbin/iptables-legacy",
+            "Update iptables to 1.8.5 or later, run: update-alternatives --set iptables /usr/sbin/iptables-legacy, or "
+            "have K3s take the one it brings (prefer-bundled-bin in its configuration).",
         )
 
 
