@@ -106,4 +106,5 @@ def main():
         edit_command_line(record, path, due["command_line"])
 
 
-main()
+if __name__ == "__main__":
+    main()
