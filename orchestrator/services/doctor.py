@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -159,7 +160,8 @@ def _wanted_machines(
             continue
         cluster, role = roles.get(instance.address, ("", ""))
         try:
-            target = target_of(_with_pins(entry, records.get(instance.address)), instance.address, resolve)
+            whole = _with_pins(entry, records.get(instance.address))
+            target = target_of(whole, instance.address, resolve, user=getpass.getuser())
         except DeployError as reason:
             findings.append(of_error("login", instance.address, reason))
             continue

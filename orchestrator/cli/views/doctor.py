@@ -65,7 +65,8 @@ def _machine_to_json(report: MachineReport) -> dict[str, object]:
         "cluster": subject.cluster or None,
         "role": subject.role or None,
         "reached": report.reached,
-        "board": dict(report.board) or None,
+        # What the probe makes of the facts is among the findings.
+        "board": {name: value for name, value in report.board.items() if name != "findings"} or None,
     }
 
 
