@@ -926,6 +926,8 @@ COMMIT
 -A POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING
 -A POSTROUTING -m comment --comment "CNI portfwd requiring masquerade" -j CNI-HOSTPORT-MASQ
 -A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG
+-A POSTROUTING -s 10.42.0.2/32 -m comment --comment "name: \\"cbr0\\" id: \\"5f\\"" -j CNI-7f1d2c3b4a596877665544aa
+-A CNI-HOSTPORT-MASQ -j MASQUERADE
 -A KUBE-SERVICES -j KUBE-MARK-MASQ
 COMMIT
 """

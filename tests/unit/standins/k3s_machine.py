@@ -10,8 +10,10 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 from orchestrator.clients.kubernetes import KubernetesClient, load_kubeconfig
 from orchestrator.resources import standin_path
@@ -116,3 +118,35 @@ def get(port: int, path: str, **headers: str) -> tuple[int, str]:
         return answer.status, answer.read().decode()
     finally:
         connection.close()
+
+
+@pytest.fixture
+def make_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Node]]:
+    nodes: list[Node] = []
+
+    def make() -> Node:
+        # A socket's path may have 107 characters only; pytest's own folders can be longer.
+        nodes.append(Node(tmp_path_factory.mktemp("n")))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.close()
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def server(make_node: Callable[[], Node], port: int) -> Node:
+    node = make_node()
+    node.write(
+        "etc/rancher/k3s/config.yaml",
+        f'# ours\nnode-name: pi-0\ntoken: "{PASSWORD}"\nhttps-listen-port: {port}\nnode-label:\n- "layer=edge"\n',
+    )
+    node.start("server")
+    assert node.ready(), node.read("log")
+    return node
