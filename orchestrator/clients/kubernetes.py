@@ -1,4 +1,4 @@
-"""Reads from a cluster's API with a kubeconfig's CA and client certificate."""
+"""Reads from a cluster's API with a kubeconfig's CA and client certificate, or a token."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import ssl
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,12 +34,21 @@ class KubernetesError(DeployError):
 
 @dataclass(frozen=True, slots=True)
 class Kubeconfig:
-    """How to reach a cluster: URL of its API, its CA, and an administrator's certificate and key, all as PEM text."""
+    """How to reach a cluster.
+
+    Attributes:
+        server: URL of its API.
+        ca: Certificate that signs the API's, as PEM; the usual authorities if empty.
+        certificate: Who asks, as PEM; empty if it is told by a token.
+        key: The certificate's key, as PEM.
+        token: Bearer token; empty if there is a certificate.
+    """
 
     server: str
     ca: str
-    certificate: str
-    key: str
+    certificate: str = ""
+    key: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +83,64 @@ def load_kubeconfig(path: Path) -> Kubeconfig:
         raise KubernetesError(f"The kubeconfig {path} cannot be used: {reason!r}.") from reason
 
 
+def parse_kubeconfig(text: str, where: str, context: str = "") -> Kubeconfig:
+    """The cluster and the user of one context of a kubeconfig that somebody else wrote.
+
+    Args:
+        text: The file.
+        where: What it is called in messages.
+        context: Name of the context; the file's current one if empty.
+
+    Raises:
+        KubernetesError: If it is no kubeconfig, or wants something that is not done here: commands that fetch
+            credentials, other files, connections that nobody verifies.
+    """
+    try:
+        loaded = load_plain(text)
+        contexts = {entry["name"]: entry["context"] for entry in loaded["contexts"]}
+        clusters = {entry["name"]: entry["cluster"] for entry in loaded["clusters"]}
+        users = {entry["name"]: entry.get("user") or {} for entry in loaded["users"]}
+        name = context or loaded.get("current-context") or next(iter(contexts), "")
+        if name not in contexts:
+            raise KubernetesError(f"{where} has no context {name!r}; it has: {', '.join(contexts) or 'none'}.")
+        cluster, user = clusters[contexts[name]["cluster"]], users[contexts[name]["user"]]
+        obstacle = _obstacle(cluster, user)
+        if obstacle:
+            raise KubernetesError(f"{where}, context {name!r}: {obstacle}.")
+        return Kubeconfig(
+            str(cluster["server"]),
+            _decode(cluster.get("certificate-authority-data", "")),
+            _decode(user.get("client-certificate-data", "")),
+            _decode(user.get("client-key-data", "")),
+            str(user.get("token") or ""),
+        )
+    except (yaml.YAMLError, KeyError, IndexError, TypeError, AttributeError, ValueError, binascii.Error) as reason:
+        # Of the cause only its kind is told: the text holds credentials.
+        raise KubernetesError(f"{where} is no kubeconfig that can be used ({type(reason).__name__}).") from None
+
+
+def _obstacle(cluster: dict[str, Any], user: dict[str, Any]) -> str:
+    """Why the two cannot be used, as a clause; empty if they can."""
+    if cluster.get("insecure-skip-tls-verify"):
+        return "it switches off the verification of who answers (insecure-skip-tls-verify)"
+    if not str(cluster["server"]).startswith("https://"):
+        return "its server is no https address"
+    if "exec" in user or "auth-provider" in user:
+        return "its user is told by a command (exec, auth-provider), which is not run here. Use a token of its own"
+    files = [
+        k
+        for k in ("certificate-authority", "client-certificate", "client-key", "tokenFile")
+        if {**cluster, **user}.get(k)
+    ]
+    if files:
+        return f"it names other files ({', '.join(files)}); `kubectl config view --flatten --raw` puts them into one"
+    if not user.get("token") and not user.get("client-certificate-data"):
+        return "its user has neither a token nor a certificate"
+    return ""
+
+
 class KubernetesClient:
-    """Verified TLS with the cluster's own CA only.
+    """Verified TLS; with the cluster's own CA only, if it is known.
 
     Args:
         kubeconfig: Where and as whom.
@@ -87,9 +152,13 @@ class KubernetesClient:
         parts = urlsplit(kubeconfig.server)
         self._host, self._port = parts.hostname or "", parts.port or 443
         self._server = kubeconfig.server
+        self._headers = {"Accept": "application/json"}
+        if kubeconfig.token:
+            self._headers["Authorization"] = f"Bearer {kubeconfig.token}"
         try:
-            self._context = ssl.create_default_context(cadata=kubeconfig.ca)
-            _load_certificate(self._context, kubeconfig)
+            self._context = ssl.create_default_context(cadata=kubeconfig.ca or None)
+            if kubeconfig.certificate:
+                _load_certificate(self._context, kubeconfig)
         except (ssl.SSLError, ValueError) as reason:
             raise KubernetesError(f"The certificates for {kubeconfig.server} cannot be used: {reason}.") from reason
 
@@ -101,7 +170,7 @@ class KubernetesClient:
         """
         connection = http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout, context=self._context)
         try:
-            connection.request("GET", path, headers={"Accept": "application/json"})
+            connection.request("GET", path, headers=self._headers)
             answer = connection.getresponse()
             return answer.status, answer.read().decode(errors="replace")
         except ssl.SSLError as reason:

@@ -54,7 +54,7 @@ class OscarHost:
                 endpoint, text_of(record, "user") or "oscar", password, text_of(record, "ca_cert"), timeout
             ),
             store_endpoint=text_of(record, "store_endpoint"),
-            access_key=text_of(record, "access_key") or text_of(record, "store_access_key") or "minio",
+            access_key=text_of(record, "access_key") or _secret(record, "store_access_key", secrets) or "minio",
             secret_key=_secret(record, "store_secret_key", secrets),
         )
 

@@ -11,6 +11,7 @@ from orchestrator.executors.base import Executor
 EXECUTORS = {
     "continuum.artifacts.Machine": "orchestrator.executors.compute:MachineExecutor",
     "continuum.artifacts.AnsiblePlaybook": "orchestrator.executors.ansible:AnsibleExecutor",
+    "continuum.artifacts.Existing": "orchestrator.executors.existing:ExistingExecutor",
     "continuum.artifacts.ImageBuild": "orchestrator.executors.image:ImageExecutor",
     "continuum.artifacts.OscarService": "orchestrator.executors.oscar_service:OscarServiceExecutor",
 }

@@ -15,6 +15,7 @@ from orchestrator.planning.records import HOST, MACHINE, generation_of, instance
 from orchestrator.planning.successors import successors_of
 from orchestrator.state.former import former_generation, is_former, present_address
 from orchestrator.state.model import InstanceRecord
+from orchestrator.topology.types import EXISTING
 
 _STOP = "stop"
 
@@ -115,7 +116,15 @@ def _has_to_stop(instance: DesiredInstance, going: Going) -> bool:
 def _how(record: InstanceRecord, goes_along: bool, going: Going) -> tuple[Action, tuple[str, ...]]:
     moved = is_former(record.address) and present_address(record.address) in going.changes
     reason = "moved away" if moved else going.reason
+    if _is_somebody_elses(record):
+        return Action.FORGET, (reason, "somebody else looks after it")
     return (Action.FORGET, (reason, "goes with its machines")) if goes_along else (Action.DELETE, (reason,))
+
+
+def _is_somebody_elses(record: InstanceRecord) -> bool:
+    """Whether it was only looked at, so that there is nothing to remove."""
+    operations = instance_of_record(record).operations.values()
+    return bool(operations) and all(operation.artifact_type == EXISTING for operation in operations)
 
 
 def _needed_by(gone: Mapping[str, InstanceRecord]) -> dict[str, list[str]]:

@@ -25,6 +25,8 @@ FUNCTION_PLATFORM = "continuum.nodes.FunctionPlatform"
 COMPONENT_IMAGE = "continuum.nodes.ComponentImage"
 CLOUD_FUNCTION_PLATFORM = "continuum.nodes.CloudFunctionPlatform"
 SERVICE = "continuum.nodes.Service"
+EXISTING = "continuum.artifacts.Existing"
+"""Implements operations of what somebody else looks after."""
 
 SECTIONS = ("node_types", "relationship_types", "capability_types", "artifact_types", "group_types", "policy_types")
 

@@ -107,8 +107,11 @@ def test_what_is_there_already_is_made_in_its_place_and_said() -> None:
         topology("predecessor-base"), shipped_types(), load_profile("production"), {}
     )
     assert nothing == ()
-    assert not production["layer1-rasppi-k3s"].operations
-    assert not production["layer1-rasppi[0]"].operations
+    looks = [production["layer1-rasppi-k3s"].operations, production["layer1-rasppi[0]"].operations]
+    assert [(o.name, o.artifact_type) for found in looks for o in found.values()] == [
+        ("configure", "continuum.artifacts.Existing"),
+        ("create", "continuum.artifacts.Existing"),
+    ]
     assert production["layer2-vm1[0]"].provider == "im"
 
 
