@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from orchestrator.clients.oscar import observe_oscar
 from orchestrator.errors import OperationError
 from orchestrator.executors.ansible_process import DEPLOYMENT_KEY
 from orchestrator.executors.base import DEGRADED, OperationRequest, OperationResult
+from orchestrator.executors.k3s_cluster import configuration_differences, count_servers, labels_of, needs_upgrade
 from orchestrator.executors.kubeconfig import keep_kubeconfig, kubeconfig_file
 from orchestrator.executors.login import has_own_key, login_to
 from orchestrator.executors.play import PlayOutcome, run_play
@@ -59,14 +62,18 @@ class AnsibleExecutor:
                 detail=f"{request.instance.address}: no machine was found by way of its host and machine requirements.",
                 resolution="Apply the machines first, or correct the requirements in the template.",
             )
-        missing = () if request.operation == "delete" else missing_machines(request)
+        missing = () if request.operation == "delete" else missing_machines(request, count_servers(request))
         job = _build_job(request, machines)
         job["variables"]["machines_missing"] = list(missing)
+        upgrade = job.pop("upgrade")
+        if upgrade:
+            _run_upgrade(request, {**job, "playbook": upgrade})
         outcome = run_play(request, job)
         away = () if outcome.status == "successful" else _bearable(request, job, machines, outcome)
         if outcome.status != "successful" and not away:
             error = _explain(request, outcome, job["timeout"])
-            raise error.passing() if outcome.away or outcome.is_away(_name(machines[0])) else error
+            lacking = outcome.away or any(outcome.is_away(_name(m)) for m in machines[: count_servers(request)])
+            raise error.passing() if lacking else error
         keep_kubeconfig(request, outcome.attributes)
         if missing or away:
             request.progress(f"went on without {', '.join((*missing, *away))}, which cannot be reached")
@@ -83,7 +90,19 @@ class AnsibleExecutor:
             return Observation(Presence.UNKNOWN)
         if not find_machines(request):
             return Observation(Presence.MISSING, "its machines are gone")
-        return observe_cluster(kubeconfig, request.record)
+        return _observe_cluster(request, kubeconfig)
+
+
+def _observe_cluster(request: OperationRequest, kubeconfig: Path) -> Observation:
+    """Ask the API for the nodes and, at the same time, the machines for what K3s was configured with."""
+    with ThreadPoolExecutor(1, thread_name_prefix="configurations") as pool:
+        looked = pool.submit(configuration_differences, request, find_machines(request), _OBSERVE_TIMEOUT)
+        seen = observe_cluster(kubeconfig, request.record)
+        changed = looked.result()
+    if not changed:
+        return seen
+    detail = "; ".join(([] if seen.presence is Presence.PRESENT else [seen.detail]) + [in_words(changed)])
+    return replace(seen, presence=Presence.DEGRADED, detail=detail, differences=(*seen.differences, *changed))
 
 
 def observe_cluster(kubeconfig: Path, record: InstanceRecord) -> Observation:
@@ -125,20 +144,16 @@ def _build_job(request: OperationRequest, machines: Sequence[InstanceRecord]) ->
     inputs = resolver.resolve_all(request.implementation.inputs)
     timeout = int(str(inputs.pop("play_timeout", DEFAULT_TIMEOUT)))
     silence = int(str(inputs.pop("play_silence", DEFAULT_SILENCE)))
+    upgrade = str(inputs.pop("upgrade_playbook", ""))
+    servers = count_servers(request)
     hosts = [_host(machine) for machine in machines]
     logins = {_name(machine): login_to(machine, request.secrets, DEPLOYMENT_KEY) for machine in machines}
     label = re.sub(r"[^A-Za-z0-9]+", "-", request.instance.address).strip("-")
-    playbook = data_path(*Path(request.implementation.file).parts)
-    if not playbook.is_file():
-        raise OperationError(
-            "A playbook is missing.",
-            detail=f"{request.instance.address}: {request.implementation.file} is not among the files of this program.",
-            resolution="Correct the artifact's file in the node type or the profile.",
-        )
     return {
-        "playbook": str(playbook),
+        "playbook": _find_playbook(request, request.implementation.file),
+        "upgrade": _find_playbook(request, upgrade) if needs_upgrade(request, inputs.get("k3s_version")) else "",
         "config_file": str(data_path("playbooks", "ansible.cfg")),
-        "inventory": render_inventory({"server": hosts[:1], "agent": hosts[1:]}),
+        "inventory": render_inventory({"server": hosts[:servers], "agent": hosts[servers:]}),
         "logins": {name: target_to_dict(login) for name, login in logins.items()},
         "private_key": ""
         if all(has_own_key(machine.attributes) for machine in machines)
@@ -159,6 +174,31 @@ def _build_job(request: OperationRequest, machines: Sequence[InstanceRecord]) ->
     }
 
 
+def _find_playbook(request: OperationRequest, file: str) -> str:
+    """Where a playbook of this program is."""
+    playbook = data_path(*Path(file).parts)
+    if not playbook.is_file():
+        raise OperationError(
+            "A playbook is missing.",
+            detail=f"{request.instance.address}: {file} is not among the files of this program.",
+            resolution="Correct the artifact's file in the node type or the profile.",
+        )
+    return str(playbook)
+
+
+def _run_upgrade(request: OperationRequest, job: dict[str, Any]) -> None:
+    """Bring the cluster to another version, machine by machine, before the rest is brought to what is wanted.
+
+    Machines that cannot be reached keep their version until a later run has upgraded the others.
+    """
+    log_file = Path(job["log_file"])
+    job["log_file"] = str(log_file.with_name(f"{log_file.stem}-upgrade.log"))
+    request.progress("upgrading K3s, one machine after the other")
+    outcome = run_play(request, job)
+    if outcome.status != "successful" and not outcome.away:
+        raise _explain(request, outcome, job["timeout"], Path(job["playbook"]).name, Path(job["log_file"]))
+
+
 def _host(machine: InstanceRecord) -> InventoryHost:
     attributes = machine.attributes
     return InventoryHost(
@@ -169,6 +209,7 @@ def _host(machine: InstanceRecord) -> InventoryHost:
         key_file=None,
         address=machine.address,
         architecture=str(machine.inputs.get("capabilities.os.architecture", "")),
+        labels=labels_of(machine),
     )
 
 
@@ -185,7 +226,8 @@ def _bearable(
     away = tuple(addresses[host] for host in outcome.away if host in addresses)
     # Ansible gives the whole playbook up when nobody is left in one play of it.
     got_through = outcome.plays == len(load_plain(Path(job["playbook"]).read_text(encoding="utf-8")))
-    is_bearable = request.operation != "delete" and got_through and machines[0].address not in away
+    servers = {machine.address for machine in machines[: count_servers(request)]}
+    is_bearable = request.operation != "delete" and got_through and not servers & set(away)
     return away if is_bearable else ()
 
 
@@ -200,8 +242,10 @@ def _degraded(request: OperationRequest, left_out: tuple[str, ...]) -> dict[str,
     return {DEGRADED: merged} if merged or known else {}
 
 
-def _explain(request: OperationRequest, outcome: PlayOutcome, seconds: int) -> OperationError:
-    address, playbook = request.instance.address, request.implementation.file
+def _explain(
+    request: OperationRequest, outcome: PlayOutcome, seconds: int, playbook: str = "", log_file: Path | None = None
+) -> OperationError:
+    address, playbook = request.instance.address, playbook or request.implementation.file
     parts = []
     for host, event in outcome.failures.items():
         what = "cannot be reached at" if event["kind"] == "unreachable" else "failed at"
@@ -215,7 +259,7 @@ def _explain(request: OperationRequest, outcome: PlayOutcome, seconds: int) -> O
     if not parts or (not outcome.failures and outcome.lines):
         parts += outcome.lines[-10:] or [f"{playbook} ended without a word."]
     label = re.sub(r"[^A-Za-z0-9]+", "-", address).strip("-")
-    log_file = request.folders.run / f"ansible-{label}-{request.operation}.log"
+    log_file = log_file or request.folders.run / f"ansible-{label}-{request.operation}.log"
     return OperationError(
         "A play failed.",
         detail=f"{address}: {request.operation} ({playbook}): " + "\n".join(parts),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -20,6 +20,7 @@ class InventoryHost:
         key_file: Private key; ``None`` for the one that all machines of the run have.
         address: Node instance, e.g. ``edge-raspi[0]``.
         architecture: ``amd64`` or ``arm64``.
+        labels: Labels of the machine in Kubernetes, beside those of every machine of its cluster.
     """
 
     name: str
@@ -29,9 +30,10 @@ class InventoryHost:
     key_file: Path | None
     address: str
     architecture: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def variables(self) -> dict[str, str | int]:
+    def variables(self) -> dict[str, str | int | dict[str, str]]:
         """Host variables."""
         own_key = {"ansible_ssh_private_key_file": str(self.key_file)} if self.key_file else {}
         return {
@@ -41,6 +43,7 @@ class InventoryHost:
             **own_key,
             "machine_address": self.address,
             "machine_architecture": self.architecture,
+            **({"k3s_host_labels": dict(self.labels)} if self.labels else {}),
         }
 
 
@@ -59,6 +62,6 @@ def render_inventory(groups: Mapping[str, Sequence[InventoryHost]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _scalar(value: str | int) -> str:
-    # A JSON scalar is a YAML scalar whatever is in it; Ansible must not take part of a name for a template.
+def _scalar(value: str | int | dict[str, str]) -> str:
+    # JSON is YAML whatever is in it; Ansible must not take part of a name for a template.
     return json.dumps(value, ensure_ascii=True)
