@@ -108,6 +108,9 @@ def running_board(folder: Path) -> Iterator[EmulatedBoard]:
         raise
     finally:
         firmware.stop()
+        # Gigabytes, which pytest would keep for a while.
+        disks.root.unlink()
+        disks.boot.unlink()
 
 
 def kernel_command_line(text: str) -> str:

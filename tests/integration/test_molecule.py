@@ -34,6 +34,7 @@ def test_scenario(scenario: str, tmp_path: Path) -> None:
                 # Molecule writes its inventory and settings below this folder, not into the checkout.
                 "MOLECULE_EPHEMERAL_DIRECTORY": str(tmp_path / "molecule"),
                 "XDG_CACHE_HOME": str(tmp_path / "cache"),
+                "NO_COLOR": "1",
                 "ANSIBLE_HOME": str(tmp_path / "ansible"),
                 "BOARDS_INVENTORY": str(boards.inventory),
             },
@@ -45,5 +46,5 @@ def test_scenario(scenario: str, tmp_path: Path) -> None:
             check=False,
         )
     assert done.returncode == 0, done.stdout
-    assert "Idempotence completed successfully" in done.stdout, done.stdout
+    assert f"[{scenario} > idempotence] Executed: Successful" in done.stdout, done.stdout
     assert not (PLAYBOOKS / ".ansible").exists()
