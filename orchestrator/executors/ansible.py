@@ -162,6 +162,7 @@ def _build_job(request: OperationRequest, machines: Sequence[InstanceRecord]) ->
             **inputs,
             "deployment_name": request.tag.name,
             "deployment_folder": str(request.folders.deployment.resolve()),
+            "application_folder": str(request.folders.application.resolve()),
             "cache_folder": str(request.folders.cache.resolve()),
             "node_name": request.instance.node,
         },
