@@ -17,7 +17,7 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]*\$?")
 _JUMP = re.compile(
     r"(?:[A-Za-z0-9_][\w.\\-]*@)?(?:[A-Za-z0-9][\w.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", flags=re.ASCII
 )
-_HOST_KEY = re.compile(r"(?:ssh|ecdsa|sk)-[\w@.-]+ [A-Za-z0-9+/]{32,}={0,2}(?: .*)?")
+_HOST_KEY = re.compile(r"(?:ssh|ecdsa|sk)-[\w@.-]+ [A-Za-z0-9+/]{32,}={0,2}(?: .*)?|SHA256:[A-Za-z0-9+/]{43}")
 
 
 def read_physical_nodes(path: Path, findings: Findings) -> tuple[PhysicalResource, ...]:
@@ -109,7 +109,7 @@ def make_host(findings: Findings, place: Location | None, **said: str) -> Physic
         port = ""
     host_key = " ".join(said.get("host_key", "").split()[:2])
     if host_key and not _HOST_KEY.fullmatch(host_key):
-        detail = f"The host key of {address} must have the form 'ssh-ed25519 AAAA…', as in /etc/ssh/*.pub over there."
+        detail = f"The host key of {address} must be 'ssh-ed25519 AAAA…', as in /etc/ssh/*.pub there, or 'SHA256:…'."
         findings.error("A host key is not understood.", detail, place)
         host_key = ""
     return PhysicalHost(

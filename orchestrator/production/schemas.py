@@ -225,7 +225,9 @@ def _physical_nodes() -> Schema:
             "jump": text("Machines to go through, as user@host:port, separated by commas.", "pi@192.0.2.1"),
             "become_password": text("Reference to the password for sudo.", "secret:pi-sudo", "env:PI_SUDO"),
             "key_passphrase": text("Reference to the passphrase of the private key.", "env:KEY_PASSPHRASE"),
-            "host_key": text("Its public host key; learned at first contact if left out.", "ssh-ed25519 AAAA…"),
+            "host_key": text(
+                "Its host key or fingerprint; learned at first contact if left out.", "ssh-ed25519 AAAA…", "SHA256:…"
+            ),
         },
     )
     secret = text("A secret; never kept or shown.")

@@ -138,3 +138,9 @@ def test_a_layer_that_is_there_already_gets_credentials_as_references(tmp_path: 
     assert (oscar["user"], oscar["ca_cert"]) == ("me", "file:~/ca.pem")
     assert (oscar["password"], oscar["store_secret_key"]) == ("secret:layer1-rasppi-oscar-password", "env:STORE")
     assert "hidden-word" not in loaded.template_text
+
+
+def test_a_fingerprint_stands_for_a_host_key(tmp_path: Path) -> None:
+    shown = "SHA256:" + "a" * 43
+    (made,), said = read(tmp_path, f'        fe_node: {{private_ip: 192.0.2.1, host_key: "{shown}"}}\n')
+    assert (said, made.hosts[0].host_key) == ([], shown)
