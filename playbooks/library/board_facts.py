@@ -168,7 +168,8 @@ def read_model(machine):
 
 def read_user_architecture(machine):
     """What programs are built for, as Debian calls it, or only how many bits they have."""
-    return machine.ask("dpkg", "--print-architecture") or "{} bit".format(machine.ask("getconf", "LONG_BIT"))
+    bits = machine.ask("getconf", "LONG_BIT")
+    return machine.ask("dpkg", "--print-architecture") or (bits + " bit" if bits else None)
 
 
 def read_distribution(machine):
@@ -525,14 +526,14 @@ def warning(check, text, fix):
 
 def judge_architecture(board, need):
     """K3s has no 32-bit x86, and what we deploy has no 32-bit images."""
-    kernel, user = board["kernel_architecture"], board["user_architecture"] or ""
+    kernel, user = board["kernel_architecture"], board["user_architecture"]
     if kernel not in ARCHITECTURES:
         yield error(
             "architecture",
             f"The kernel is built for {kernel}; it must be 64-bit, x86_64 or aarch64.",
             "Install a 64-bit system.",
         )
-    elif user not in (ARCHITECTURES[kernel], "64 bit"):
+    elif user not in (None, ARCHITECTURES[kernel], "64 bit"):
         yield error(
             "architecture",
             f"The kernel is built for {kernel}, but its programs are {user}: kernel and user land must both be 64-bit.",
