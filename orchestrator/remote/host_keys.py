@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -22,6 +23,7 @@ TRUSTED_FILE = "DEPLOY_KNOWN_HOSTS"
 FILE_NAME = "known_hosts"
 
 _GUARD = Lock()
+_CONTACTS: dict[str, Lock] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +88,27 @@ def pin(
         return target
     if known.trusted is not None:
         return _trusted(target, known.trusted)
-    for recorded in known.find(target):
-        if target.host_key in {"", fingerprint(recorded)}:
-            return replace(target, host_key=recorded)
+    with _contact(target):
+        return _recorded(target, known) or _at_first_contact(target, known, tell, timeout)
+
+
+@contextmanager
+def _contact(target: SshTarget) -> Iterator[None]:
+    """For the time of the block nobody else here asks the same machine for its key."""
+    with _GUARD:
+        lock = _CONTACTS.setdefault(known_hosts_name(target), Lock())
+    with lock:
+        yield
+
+
+def _recorded(target: SshTarget, known: KnownHosts) -> SshTarget | None:
+    for key in known.find(target):
+        if target.host_key in {"", fingerprint(key)}:
+            return replace(target, host_key=key)
+    return None
+
+
+def _at_first_contact(target: SshTarget, known: KnownHosts, tell: Callable[[str], None], timeout: float) -> SshTarget:
     shown = read_host_key(target, timeout)
     pinned = replace(target, host_key=shown)
     known.add(pinned)

@@ -18,6 +18,10 @@ FORMAT_VERSION = 1
 """Version of the JSON form; see ``docs/json-output.md``."""
 
 _HEADER = ("machine", "login", "part", "model", "system", "arch", "memory", "disk free", "K3s", "verdict")
+_DROPPED = ("K3s", "arch", "system", "disk free", "memory", "model", "part")
+"""Columns that a narrow terminal does without, the least important one first; ``--json`` has them all."""
+
+_GAP = 3
 _SIGNS = {Severity.ERROR: "✗", Severity.WARNING: "!"}
 _STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
 _LINE = 110
@@ -80,7 +84,7 @@ def _row(report: MachineReport) -> tuple[str, ...]:
         subject.address,
         subject.target.login,
         subject.role,
-        str(board.get("model") or ("no board" if board else "")),
+        str(board.get("model") or ""),
         f"{distribution.get('id') or ''} {distribution.get('version') or ''}",
         _ARCHITECTURES.get(kernel, kernel),
         _size(board.get("memory_mb")),
@@ -109,6 +113,17 @@ def _word(report: MachineReport) -> str:
     return ", ".join(words) or "fit"
 
 
+def _columns(rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """The columns that are shown: those that hold anything, without the less important ones where it is narrow."""
+    kept = [number for number in range(len(_HEADER)) if any(row[number].strip() for row in rows)]
+    for title in _DROPPED:
+        taken = [max(len(line[number]) for line in (_HEADER, *rows)) for number in kept]
+        if sum(taken) + _GAP * len(taken) <= width:
+            break
+        kept = [number for number in kept if _HEADER[number] != title]
+    return kept
+
+
 def _drawn(reports: Sequence[MachineReport], rows: Sequence[Sequence[str]], *, colour: bool) -> str:
     """The table as drawn on a terminal."""
     from rich import box  # noqa: PLC0415 - takes time to load, and only a terminal needs it
@@ -117,8 +132,8 @@ def _drawn(reports: Sequence[MachineReport], rows: Sequence[Sequence[str]], *, c
     from rich.text import Text  # noqa: PLC0415 - the same
 
     drawing = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    # A column that nobody has anything in only takes room.
-    kept = [number for number in range(len(_HEADER)) if any(row[number].strip() for row in rows)]
+    width = shutil.get_terminal_size().columns
+    kept = _columns(rows, width)
     for number in kept:
         drawing.add_column(_HEADER[number], overflow="fold", justify="right" if number in {6, 7} else "left")
     for report, row in zip(reports, rows, strict=True):
@@ -129,7 +144,7 @@ def _drawn(reports: Sequence[MachineReport], rows: Sequence[Sequence[str]], *, c
     text = io.StringIO()
     canvas = Canvas(
         file=text,
-        width=shutil.get_terminal_size().columns,
+        width=width,
         force_terminal=True,
         no_color=not colour,
         color_system="standard" if colour else None,
@@ -145,10 +160,22 @@ def _told(finding: Finding, *, colour: bool) -> str:
     if colour:
         sign = f"\x1b[{31 if finding.severity is Severity.ERROR else 33}m{sign}\x1b[0m"
     lines = [f"  {sign} {finding.where}: {finding.check}"]
-    lines += textwrap.wrap(one_line(finding.text), width, initial_indent="      ", subsequent_indent="      ")
+    lines += _wrapped(finding.text, "      ", width)
     if finding.fix:
-        lines += textwrap.wrap(one_line(finding.fix), width, initial_indent="    → ", subsequent_indent="      ")
+        lines += _wrapped(finding.fix, "    → ", width)
     return "\n".join(lines)
+
+
+def _wrapped(text: str, indent: str, width: int) -> list[str]:
+    # Names of keys and of files are not to be torn apart.
+    return textwrap.wrap(
+        one_line(text),
+        width,
+        initial_indent=indent,
+        subsequent_indent=" " * 6,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def _verdict(found: Examination) -> str:

@@ -341,3 +341,16 @@ def test_variables_for_ansible_are_no_templates(tmp_path: Path, place: Place) ->
     )
     expected = base64.b64encode(target.become_password.encode()).decode()
     assert expected in done.stdout, done.stdout + done.stderr
+
+
+def test_a_machine_that_several_ask_for_its_key_is_told_of_once(place: Place, tmp_path: Path) -> None:
+    known = KnownHosts.of(tmp_path / "demo" / "state")
+    told: list[str] = []
+    target = place.other.target(place.key("plain"), host_key="")
+    threads = [threading.Thread(target=pin, args=(target, known, told.append)) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(told) == 1
+    assert len(known.file.read_text().splitlines()) == 1
