@@ -160,7 +160,7 @@ def read_mounts():
 
 def remove_mounts(folders):
     """Unmount what pods had, innermost first; a disk that carries the data stays where it is."""
-    below = tuple(folder + "/" for folder in folders)
+    below = tuple(folder + "/agent/" for folder in folders)
     for point, kind in sorted(read_mounts(), reverse=True):
         if point.startswith(MOUNTS) or (point.startswith(below) and kind in POD_FILE_SYSTEMS):
             run("umount", "--lazy", point)
