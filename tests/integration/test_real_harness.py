@@ -9,21 +9,47 @@ from pathlib import Path
 
 import pytest
 
+from tests.plays_by_hand import REPOSITORY
+from tests.simulated_boards import simulated_boards
+
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 
-def test_it_goes_all_the_way_with_a_binary_alone(repository: Path, tmp_path: Path) -> None:
-    binary = tmp_path / "k3s"
-    shutil.copy(repository / "orchestrator" / "standins" / "k3s_standin.py", binary)
-    environment = {name: value for name, value in os.environ.items() if name not in {"INVENTORY", "KEEP"}}
-    done = subprocess.run(
-        [repository / "scripts" / "test-real"],
-        env={**environment, "K3S_BINARY": str(binary)},
+@pytest.fixture
+def binary(tmp_path: Path) -> Path:
+    file = tmp_path / "k3s"
+    shutil.copy(REPOSITORY / "orchestrator" / "standins" / "k3s_standin.py", file)
+    return file
+
+
+def call(**settings: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name not in {"K3S_BINARY", "INVENTORY", "KEEP"}}
+    return subprocess.run(
+        [REPOSITORY / "scripts" / "test-real"],
+        env={**environment, **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         timeout=500,
         check=False,
     )
+
+
+def test_it_goes_all_the_way_with_a_binary_alone(binary: Path) -> None:
+    done = call(K3S_BINARY=str(binary))
     assert done.returncode == 0, done.stdout
     assert "5 passed" in done.stdout, done.stdout
+
+
+def test_it_goes_all_the_way_over_an_inventory_and_refuses_boards_that_are_in_use(binary: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "boards"
+    folder.mkdir()
+    with simulated_boards(folder, 1) as boards:
+        settings = {"INVENTORY": str(boards.inventory), "K3S_BINARY": str(binary)}
+        kept = call(KEEP="1", **settings)
+        assert kept.returncode == 0, kept.stdout
+        assert "4 passed, 1 skipped" in kept.stdout, kept.stdout
+        refused = call(**settings)
+        assert refused.returncode == 1, refused.stdout
+        assert "pi-0 has a K3s already" in refused.stdout, refused.stdout
+        assert "1 failed" in refused.stdout, refused.stdout
