@@ -15,6 +15,7 @@ from orchestrator.errors import DeployError
 COMMANDS = {
     "validate": "check a production file or a compiled template",
     "compile": "write the TOSCA service template",
+    "inventory": "print the Ansible inventory, for playbooks by hand",
     "doctor": "look at what an apply needs, machines included, before it",
     "plan": "show what apply would change, and why",
     "apply": "make it so",

@@ -43,6 +43,7 @@ def claim(request: Values) -> Values:
         found = {part: request[part] for part in PARTS}
         found["made_folder"] = not FOLDER.is_dir()
         found["login"] = plan_login(request)
+        found["not_there"] = [str(folder) for folder in ansible_folders(request) if not folder.is_dir()]
         FOLDER.mkdir(mode=0o755, parents=True, exist_ok=True)
         if not write_new(CLAIM, json.dumps(found, indent=1) + "\n"):
             found = read_claim() or {}
@@ -60,6 +61,8 @@ def release(request: Values) -> Values:
         return {"released": False}
     if "login" in found:
         keep_out(found["login"])
+    for folder in found.get("not_there", ()):
+        remove_if_empty(Path(folder))
     CLAIM.unlink()
     if found.get("made_folder"):
         remove_if_empty(FOLDER)
@@ -91,6 +94,12 @@ def plan_login(request: Values) -> Values:
         "added_newline": bool(text) and not str(text).endswith("\n"),
         "owner": [user.pw_uid, user.pw_gid],
     }
+
+
+def ansible_folders(request: Values) -> list[Path]:
+    """Folders that Ansible leaves in the homes of those as whom it works, the inner ones first."""
+    homes = (pwd.getpwnam(request["user"]).pw_dir, pwd.getpwuid(0).pw_dir)
+    return [folder for home in homes for folder in (Path(home, ".ansible", "tmp"), Path(home, ".ansible"))]
 
 
 def let_in(login: Values) -> None:

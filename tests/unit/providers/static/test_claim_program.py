@@ -27,6 +27,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(claim_program, "FOLDER", tmp_path / "lib" / "continuum-deploy")
     monkeypatch.setattr(claim_program, "CLAIM", tmp_path / "lib" / "continuum-deploy" / "claim.json")
     monkeypatch.setattr(claim_program.pwd, "getpwnam", lambda _name: user)
+    monkeypatch.setattr(claim_program.pwd, "getpwuid", lambda _number: user)
     monkeypatch.setattr(claim_program.os, "geteuid", lambda: 0)
     return tmp_path
 
@@ -75,6 +76,7 @@ def test_claimed_and_released_it_is_as_it_was(machine: Path, content: bytes | No
     claimed = everything(machine)
     assert ask("claim")["claimed"] is True
     assert everything(machine) == claimed
+    (machine / "home" / ".ansible" / "tmp").mkdir(parents=True)
     assert ask("look") == {"claim": {"deployment": "a", "lineage": "l", "address": "edge[0]", "token": "t"}}
     assert ask("release") == {"released": True}
     assert everything(machine) == before
