@@ -92,12 +92,12 @@ def _try(attempts: Sequence[_Attempt], end: float) -> tuple[Finding, ...]:
         wanted = {a: [x for x in attempts if x.source == a and _can_tell(x, ready)] for a in ready}
         calls = {a: _connects(ready[a][0], wanted[a]) for a in ready if wanted[a]}
         answers = all_at_once(calls, max(1.0, end - time.monotonic()))
-    return tuple(
-        _finding(attempt, reason, machines)
-        for address, reasons in answers.items()
-        for attempt, reason in zip(wanted[address], reasons, strict=False)
-        if reason
-    )
+    failed: dict[tuple[str, _Port, str], list[MachineReport]] = {}
+    for address, reasons in answers.items():
+        for attempt, reason in zip(wanted[address], reasons, strict=False):
+            if reason:
+                failed.setdefault((address, attempt.port, reason), []).append(attempt.destination)
+    return tuple(_finding(*what, others, machines) for what, others in failed.items())
 
 
 def _can_tell(attempt: _Attempt, ready: Mapping[str, tuple[Conversation, Mapping[str, Any]]]) -> bool:
@@ -133,16 +133,17 @@ def _conversation(report: MachineReport) -> Iterator[Conversation]:
         yield talk
 
 
-def _finding(attempt: _Attempt, reason: str, machines: Mapping[str, MachineReport]) -> Finding:
-    destination = attempt.destination.subject
-    protocol, number = attempt.port
-    port, place = f"{number}/{protocol}", reached_by(attempt.destination)
-    source = machines.get(attempt.source)
-    sender = f" from {reached_by(source)}" if source is not None else ""
-    fix = f"Open {port} on {destination.address}{sender}: firewalls on both machines and between them."
-    text = f"It does not reach {port} of {destination.address} ({place}): {reason}."
-    if attempt.port == FLANNEL:
-        text += " Pods on the two machines would not reach each other."
-        return warning("network", attempt.source, text, fix)
-    purpose = "joins the cluster by it" if attempt.port == API else "keeps the cluster's data in step by it"
-    return error("network", attempt.source, f"{text} It {purpose}.", fix)
+def _finding(
+    source: str, port: _Port, reason: str, others: Sequence[MachineReport], machines: Mapping[str, MachineReport]
+) -> Finding:
+    """What one machine does not reach on one port, for one reason."""
+    named = f"{port[1]}/{port[0]}"
+    places = ", ".join(f"{other.subject.address} ({reached_by(other)})" for other in others)
+    sender = f" from {reached_by(machines[source])}" if source in machines else ""
+    addresses = ", ".join(other.subject.address for other in others)
+    fix = f"Open {named} on {addresses}{sender}: firewalls on the machines and between them."
+    text = f"It does not reach {named} of {places}: {reason}."
+    if port == FLANNEL:
+        return warning("network", source, f"{text} Pods on these machines would not reach each other.", fix)
+    purpose = "joins the cluster by it" if port == API else "keeps the cluster's data in step by it"
+    return error("network", source, f"{text} It {purpose}.", fix)

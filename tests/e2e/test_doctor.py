@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import shlex
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orchestrator.clients.engine import engine_architecture
+from orchestrator.remote.client_files import target_to_dict
 from orchestrator.remote.keys import fingerprint, generate_key
 from orchestrator.remote.ssh import run
 from orchestrator.remote.target import SshTarget
@@ -151,6 +155,54 @@ def test_faults_are_found_all_at_once_and_in_bounded_time(cli: Cli, boards: Boar
     told = cli.run("doctor", template(tmp_path, hosts[:2]), "--json", expect=1).stdout
     assert ("pis[1]", "sudo") in found(told)
     assert json.loads(told)["machines"][1]["board"]["hostname"] == "pi-1", "what can be read without root is shown"
+
+
+PLAY = """\
+---
+- name: Become root
+  hosts: all
+  gather_facts: false
+  become: true
+  tasks:
+    - name: Ask who this is
+      ansible.builtin.command: id -un
+      changed_when: false
+      register: who
+    - name: Report
+      ansible.builtin.set_stats:
+        data: {attributes: "{{ {inventory_hostname: who.stdout} }}"}
+"""
+
+
+def test_a_play_becomes_root_by_the_same_password_on_the_same_way(boards: Boards, tmp_path: Path) -> None:
+    """After the boards were given their faults: one asks for a password since."""
+    server, with_password = boards.targets[:2]
+    target = replace(with_password, jump=server, become_password=PASSWORD)
+    (tmp_path / "play.yml").write_text(PLAY, encoding="utf-8")
+    variables = {"ansible_host": target.host, "ansible_port": target.port, "ansible_user": target.user}
+    job = {
+        "playbook": str(tmp_path / "play.yml"),
+        "config_file": "",
+        "inventory": json.dumps({"all": {"hosts": {"pi-1": variables}}}),
+        "logins": {"pi-1": target_to_dict(target)},
+        "private_key": "",
+        "variables": {},
+        "secrets": [PASSWORD],
+        "log_file": str(tmp_path / "log"),
+        "timeout": 60,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator.executors.ansible_process"],
+        input=json.dumps(job),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert not done.returncode, done.stdout + done.stderr
+    said = [event for event in map(json.loads, done.stdout.splitlines()) if event["kind"] == "stats"]
+    assert said[0]["attributes"] == {"pi-1": "root"}
+    assert PASSWORD not in done.stdout + done.stderr + (tmp_path / "log").read_text(encoding="utf-8")
 
 
 def test_machines_of_a_rehearsal_are_looked_at_by_its_name(cli: Cli, tmp_path: Path) -> None:
