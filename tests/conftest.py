@@ -35,7 +35,15 @@ def update_golden(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A test that wants one of these sets it; the one of the person who runs the tests must not reach their state."""
-    for name in ("DEPLOY_HOME", "DEPLOY_STATE", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "ANSIBLE_CONFIG"):
+    for name in (
+        "DEPLOY_HOME",
+        "DEPLOY_STATE",
+        "DEPLOY_KNOWN_HOSTS",
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "COLUMNS",
+        "ANSIBLE_CONFIG",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("DEPLOY_SECRETS_KEY", raising=False)
     monkeypatch.setenv("DEPLOY_SECRETS_KEY_FILE", str(tmp_path_factory.getbasetemp() / "secrets.key"))

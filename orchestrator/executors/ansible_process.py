@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from orchestrator.errors import RemoteError
 from orchestrator.remote.client_files import client_files, host_variables, target_from_dict
 from orchestrator.state.masking import mask
 
@@ -43,6 +44,11 @@ def main() -> int:
     folder = private_folder()
     try:
         return _run(job, folder, stopped)
+    except RemoteError as reason:
+        # A key that cannot be read, or no agent to hold it.
+        for event in ({"kind": "line", "text": str(reason)}, {"kind": "end", "status": "failed", "code": 1}):
+            print(mask(json.dumps(event), tuple(job["secrets"])), flush=True)  # noqa: T201 - the pipe to the parent
+        return 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -122,9 +122,9 @@ def _trusted(target: SshTarget, file: Path) -> SshTarget:
     if not keys:
         raise UnknownHostKeyError(
             target,
-            f"{file}, which {TRUSTED_FILE} names, {'does not have it' if file.is_file() else 'is not there'}",
-            f"Add the machine's key to that file once it is checked, or take {TRUSTED_FILE} away to have it recorded "
-            "at the first contact.",
+            f"{file}, which lists the trusted keys, {'does not have it' if file.is_file() else 'is not there'}",
+            "Add the machine's key to that file once it is checked, or leave the file out "
+            f"(--known-hosts, {TRUSTED_FILE}) to have the key recorded at the first contact.",
         )
     if target.host_key and target.host_key not in {fingerprint(key) for key in keys}:
         raise HostKeyError(target, keys[0])

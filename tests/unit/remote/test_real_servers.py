@@ -280,6 +280,39 @@ PLAY = """\
 """
 
 
+def play(folder: Path, targets: dict[str, SshTarget], private_key: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the play over machines as an executor does."""
+    hosts = {n: {"ansible_host": t.host, "ansible_port": t.port, "ansible_user": t.user} for n, t in targets.items()}
+    (folder / "play.yml").write_text(PLAY)
+    job = {
+        "playbook": str(folder / "play.yml"),
+        "config_file": "",
+        "inventory": json.dumps({"all": {"hosts": hosts}}),
+        "logins": {name: target_to_dict(target) for name, target in targets.items()},
+        "private_key": private_key,
+        "variables": {"ansible_python_interpreter": sys.executable},
+        "secrets": [PASSPHRASE],
+        "log_file": str(folder / "log"),
+        "timeout": 60,
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "orchestrator.executors.ansible_process"],
+        input=json.dumps(job),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def test_a_key_that_a_play_cannot_open_is_said_in_words(place: Place, tmp_path: Path) -> None:
+    done = play(tmp_path, {"it": replace(place.board.target(place.key("locked")), passphrase="another")})
+    told, end = map(json.loads, done.stdout.splitlines())
+    assert (done.returncode, end["status"]) == (1, "failed")
+    assert "the one that is given is another" in told["text"]
+    assert "Traceback" not in done.stderr
+
+
 def test_a_play_goes_the_same_ways(place: Place, tmp_path: Path) -> None:
     gate = place.gate.target(place.key("gate"))
     # Two machines of one address behind different machines: neither key nor connection is taken for the other's.
@@ -289,27 +322,7 @@ def test_a_play_goes_the_same_ways(place: Place, tmp_path: Path) -> None:
         "direct": replace(place.board.target(place.key("old")), passphrase=PASSPHRASE),
         "plain": place.other.target(Path("id_ed25519"), jump=gate),
     }
-    hosts = {n: {"ansible_host": t.host, "ansible_port": t.port, "ansible_user": t.user} for n, t in targets.items()}
-    (tmp_path / "play.yml").write_text(PLAY)
-    job = {
-        "playbook": str(tmp_path / "play.yml"),
-        "config_file": "",
-        "inventory": json.dumps({"all": {"hosts": hosts}}),
-        "logins": {name: target_to_dict(target) for name, target in targets.items()},
-        "private_key": place.key("plain").read_text(),
-        "variables": {"ansible_python_interpreter": sys.executable},
-        "secrets": [PASSPHRASE],
-        "log_file": str(tmp_path / "log"),
-        "timeout": 60,
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "orchestrator.executors.ansible_process"],
-        input=json.dumps(job),
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
+    done = play(tmp_path, targets, place.key("plain").read_text())
     stats = [e for e in map(json.loads, done.stdout.splitlines()) if e["kind"] == "stats"]
     assert not done.returncode, done.stdout + done.stderr
     seen = {name: text.split()[3] for name, text in stats[0]["attributes"].items()}
