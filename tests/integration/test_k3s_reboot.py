@@ -1,0 +1,69 @@
+"""Rebooting a running cluster machine by machine: simulated Raspberry Pis and the stand-in for K3s."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from orchestrator.remote.ssh import run
+from tests.plays_by_hand import REPOSITORY, play, play_well
+from tests.simulated_boards import Boards, simulated_boards
+
+pytestmark = pytest.mark.engine
+
+STANDIN = REPOSITORY / "orchestrator" / "standins" / "k3s_standin.py"
+
+
+def shell(boards: Boards, index: int, command: str) -> str:
+    result = run(boards.targets[index], command, 60)
+    assert result.exit_code == 0, result
+    return result.stdout.strip()
+
+
+def boots(boards: Boards) -> list[str]:
+    return [shell(boards, index, "cat /proc/sys/kernel/random/boot_id") for index in range(len(boards.targets))]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boards]:
+    with simulated_boards(tmp_path_factory.mktemp("reboot"), 2) as boards:
+        play_well("site.yml", boards.inventory, {"k3s_binary_file": str(STANDIN)})
+        yield boards
+
+
+def test_every_machine_is_rebooted_once_agents_first_and_is_ready_with_its_new_boot(cluster: Boards) -> None:
+    before = boots(cluster)
+    played = play_well("reboot.yml", cluster.inventory)
+    after = boots(cluster)
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False, False]
+    assert re.findall(r"TASK \[k3s_reboot : Reboot\].*\n\w+: \[([\w-]+)\]", played.output) == ["pi-1", "pi-0"]
+    nodes = shell(cluster, 0, "sudo /usr/local/bin/k3s kubectl get nodes -o json")
+    assert all(boot in nodes for boot in after)
+    assert play_well("site.yml", cluster.inventory, {"k3s_binary_file": str(STANDIN)}).total("changed") == 0
+
+
+def test_nothing_is_rebooted_while_another_node_is_not_ready(cluster: Boards) -> None:
+    before = boots(cluster)
+    shell(cluster, 0, """echo '{"not_ready": "container runtime is down"}' | sudo tee /etc/k3s-standin.json; sleep 2""")
+    try:
+        played = play("reboot.yml", cluster.inventory, {"k3s_reboot_patience": 4})
+    finally:
+        shell(cluster, 0, "sudo rm /etc/k3s-standin.json")
+    assert played.exit_code != 0
+    assert "pi-1 was not rebooted: not every other node is Ready: pi-0 (container runtime is down)" in played.output
+    assert boots(cluster) == before
+
+
+def test_a_node_that_does_not_get_ready_again_stops_the_rest(cluster: Boards) -> None:
+    before = boots(cluster)
+    shell(cluster, 1, "sudo systemctl disable --quiet k3s-agent")
+    try:
+        played = play("reboot.yml", cluster.inventory, {"k3s_reboot_ready_timeout": 6})
+    finally:
+        shell(cluster, 1, "sudo systemctl enable --quiet --now k3s-agent")
+    assert played.exit_code != 0
+    assert "pi-1 was rebooted and came back, but its node" in played.output
+    after = boots(cluster)
+    assert (after[0] == before[0], after[1] == before[1]) == (True, False), "the server is left up"
