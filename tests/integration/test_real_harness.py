@@ -22,11 +22,11 @@ def binary(tmp_path: Path) -> Path:
     return file
 
 
-def call(**settings: str) -> subprocess.CompletedProcess[str]:
+def call(results: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name not in {"K3S_BINARY", "INVENTORY", "KEEP"}}
     return subprocess.run(
         [REPOSITORY / "scripts" / "test-real"],
-        env={**environment, **settings},
+        env={**environment, **settings, "RESULTS": str(results)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -35,8 +35,8 @@ def call(**settings: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_goes_all_the_way_with_a_binary_alone(binary: Path) -> None:
-    done = call(K3S_BINARY=str(binary))
+def test_it_goes_all_the_way_with_a_binary_alone(binary: Path, tmp_path: Path) -> None:
+    done = call(tmp_path / "results", K3S_BINARY=str(binary))
     assert done.returncode == 0, done.stdout
     assert "5 passed" in done.stdout, done.stdout
 
@@ -46,10 +46,10 @@ def test_it_goes_all_the_way_over_an_inventory_and_refuses_boards_that_are_in_us
     folder.mkdir()
     with simulated_boards(folder, 1) as boards:
         settings = {"INVENTORY": str(boards.inventory), "K3S_BINARY": str(binary)}
-        kept = call(KEEP="1", **settings)
+        kept = call(tmp_path / "results", KEEP="1", **settings)
         assert kept.returncode == 0, kept.stdout
         assert "4 passed, 1 skipped" in kept.stdout, kept.stdout
-        refused = call(**settings)
+        refused = call(tmp_path / "results", **settings)
         assert refused.returncode == 1, refused.stdout
         assert "pi-0 has a K3s already" in refused.stdout, refused.stdout
         assert "1 failed" in refused.stdout, refused.stdout

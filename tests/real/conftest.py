@@ -63,7 +63,8 @@ def run(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     binary, inventory = os.environ.get("K3S_BINARY", ""), os.environ.get("INVENTORY", "")
     if not binary and not inventory:
         pytest.skip("neither K3S_BINARY nor INVENTORY is set: `make test-real` says what they are")
-    folder = repository / ".cache" / "test-real" / time.strftime("%Y-%m-%dT%H-%M-%S")
+    results = Path(os.environ.get("RESULTS") or repository / ".cache" / "test-real").resolve()
+    folder = results / time.strftime("%Y-%m-%dT%H-%M-%S")
     folder.mkdir(parents=True)
     variables = {"deployment_folder": str(folder), "k3s_cluster_name": "test-real"}
     if binary:
