@@ -22,7 +22,7 @@ from orchestrator.providers.registry import load_provider
 from orchestrator.remote.entry import target_of
 from orchestrator.remote.target import SshTarget, is_host_key
 from orchestrator.state.model import InstanceRecord
-from orchestrator.state.secret_references import SecretResolver
+from orchestrator.state.secret_references import MissingSecretError, SecretResolver
 from orchestrator.state.secrets import SSH_KEY, SecretStore
 from orchestrator.topology.model import Value
 
@@ -75,6 +75,7 @@ class HostPlace:
         self._tell = tell
         self._lock = Lock()
         self._target: SshTarget | None = None
+        self._missing: dict[str, MissingSecretError] = {}
 
     @property
     def host_key(self) -> str:
@@ -92,11 +93,12 @@ class HostPlace:
             found["jump_host_keys"] = [hop.host_key for hop in self._target.hops]
         return found
 
-    def run(self, program: str, request: Mapping[str, Value], timeout: float) -> Mapping[str, Value]:
+    def run(self, program: str, request: Mapping[str, Value], timeout: float, *, as_root: bool) -> Mapping[str, Value]:
         """See the protocol.
 
         Once claimed, the machine knows the key of the deployment; before, only its owner's. Whichever is refused, the
-        other one is tried, so that what was cut off half-way can be gone on with.
+        other one is tried, so that what was cut off half-way can be gone on with. A password or passphrase that is not
+        there is told only where it turns out to be needed.
         """
         from orchestrator.remote.failures import HostKeyError, UnknownHostKeyError, UnreachableError  # noqa: PLC0415
         from orchestrator.remote.ssh import open_session  # noqa: PLC0415 - takes long, and not every command needs it
@@ -105,12 +107,14 @@ class HostPlace:
         for login in self._logins(timeout):
             try:
                 with login as target, open_session(target, timeout) as session:
-                    return _run_as_root(session, program, request, timeout)
-            except (UnreachableError, HostKeyError, UnknownHostKeyError, _RightsError):
+                    return _run(session, program, request, timeout, as_root=as_root)
+            except _RightsError as reason:
+                raise self._missing.get("become_password", reason) from reason
+            except (UnreachableError, HostKeyError, UnknownHostKeyError):
                 raise
             except (RemoteError, OperationError) as reason:
                 refused.append(reason)
-        raise refused[-1] if self.claimed else refused[0]
+        raise self._missing.get("key_passphrase", refused[-1] if self.claimed else refused[0])
 
     def _logins(self, timeout: float) -> Iterator[_Login]:
         own = self._pinned_target(timeout)
@@ -124,9 +128,16 @@ class HostPlace:
 
         with self._lock:
             if self._target is None:
-                target = target_of(self._entry, self.address, SecretResolver(self._secrets).resolve, user=self.user)
+                target = target_of(self._entry, self.address, self._resolve, user=self.user)
                 self._target = pin(target, KnownHosts.of(self._state_folder), self._tell, timeout)
             return self._target
+
+    def _resolve(self, reference: str, where: str) -> str:
+        try:
+            return SecretResolver(self._secrets).resolve(reference, where)
+        except MissingSecretError as missing:
+            self._missing[where.rpartition(": ")[2]] = missing
+            return ""
 
     def _way(self, hop: SshTarget) -> dict[str, Value]:
         """The machines on the way as a record keeps them; the key of the deployment does not log in to these."""
@@ -222,10 +233,12 @@ def _with_key(target: SshTarget, private: str) -> Iterator[SshTarget]:
         yield replace(target, key_file=path, passphrase="")
 
 
-def _run_as_root(session: Session, program: str, request: Mapping[str, Value], timeout: float) -> Mapping[str, Value]:
+def _run(
+    session: Session, program: str, request: Mapping[str, Value], timeout: float, *, as_root: bool
+) -> Mapping[str, Value]:
     target = session.target
     python = f"python3 -c {shlex.quote(_PROGRAM_BEGINS)}"
-    if target.user == "root":
+    if target.user == "root" or not as_root:
         command = python
     else:
         command = f"LC_ALL=C sudo {'-S' if target.become_password else '-n'} -p '' -- {python}"

@@ -18,6 +18,9 @@ from orchestrator.topology.model import Value
 
 _PLACE = ("properties.layer", f"requirements.{HOST}")
 _EACH = "properties.hosts"
+_WAY = frozenset({"key_file", "key_passphrase", "become_password"})
+"""Parts of an entry of ``hosts`` that say how its owner logs in, and not which machine it is."""
+
 _ABOUT_PLACE = (HOST, MACHINE, CONNECTS_TO)
 
 
@@ -120,7 +123,8 @@ def _decide(
     reasons = (*condition, *others, *wiring, *differing)
     if not reasons:
         return _Decision(Action.NO_OP, ("as wanted",))
-    if differing and (rehosted or (instance.provider and "configure" not in instance.operations)):
+    in_place = not instance.provider or "configure" in instance.operations or _is_reached_otherwise(before, inputs)
+    if differing and (rehosted or not in_place):
         return _Decision(Action.REPLACE, reasons)
     only_gains = not (condition or others) and _only_gains(instance, record, differing_keys(before, inputs))
     return _Decision(Action.UPDATE, reasons, only_gains)
@@ -133,6 +137,19 @@ def _of_instance(inputs: Mapping[str, Value], index: int) -> Mapping[str, Value]
     """
     hosts = inputs.get(_EACH)
     return {**inputs, _EACH: hosts[index : index + 1]} if isinstance(hosts, list) and len(hosts) > 1 else inputs
+
+
+def _is_reached_otherwise(before: Mapping[str, Value], after: Mapping[str, Value]) -> bool:
+    """Whether nothing differs but how the owner of a machine logs in to it: it is the same one."""
+    if differing_keys(before, after) != {_EACH}:
+        return False
+    hosts = [inputs.get(_EACH) for inputs in (before, after)]
+    bare = [
+        {key: value for key, value in entries[0].items() if key not in _WAY}
+        for entries in hosts
+        if isinstance(entries, list) and len(entries) == 1 and isinstance(entries[0], dict)
+    ]
+    return len(bare) == 2 and bare[0] == bare[1]
 
 
 def _only_gains(instance: DesiredInstance, record: InstanceRecord, keys: frozenset[str]) -> bool:

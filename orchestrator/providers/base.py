@@ -169,8 +169,10 @@ class Place(Protocol):
     def details(self) -> Mapping[str, Value]:
         """What else has to be known to reach it later; no secret values."""
 
-    def run(self, program: str, request: Mapping[str, Value], timeout: float) -> Mapping[str, Value]:
-        """Run a Python program on it with all rights; it finds ``request`` as JSON text in REQUEST and prints JSON.
+    def run(self, program: str, request: Mapping[str, Value], timeout: float, *, as_root: bool) -> Mapping[str, Value]:
+        """Run a Python program on it, with all rights or those of the user.
+
+        The program finds ``request`` as JSON text in REQUEST and prints JSON.
 
         Raises:
             RemoteError: If the machine cannot be reached, refuses the login or the rights, or has no Python.

@@ -180,7 +180,10 @@ def _machine(place: Place, claim: Mapping[str, Value]) -> Machine:
 
 
 def _run(place: Place, request: Mapping[str, Value], timeout: float) -> Mapping[str, Value]:
-    answer = place.run(_program(), request, timeout)
+    is_look = request["operation"] == "look"
+    answer = place.run(_program(), request, timeout, as_root=not is_look)
+    if is_look and answer.get("needs_root"):
+        answer = place.run(_program(), request, timeout, as_root=True)
     if "error" in answer:
         raise ProviderError(
             "A machine cannot be claimed or released.",

@@ -409,3 +409,17 @@ def test_an_address_more_in_the_list_of_machines_makes_no_other_machine_another_
     other = [hosts[2], hosts[1]]
     plan = plan_apply("d", wanted(machine(0, hosts=other), machine(1, hosts=other), CLUSTER), state, {})
     assert (actions(plan)["edge[0]"], actions(plan)["edge[1]"]) == (Action.REPLACE, Action.NO_OP)
+
+
+def test_another_way_to_log_in_to_a_machine_makes_it_no_other_machine() -> None:
+    entry: dict[str, Value] = {"host": "192.0.2.1", "user": "pi", "key_file": "a"}
+    state = applied(wanted(machine(0, hosts=[entry]), CLUSTER))
+    for key, value, action in (
+        ("key_file", "b", Action.UPDATE),
+        ("become_password", "env:SUDO", Action.UPDATE),
+        ("user", "root", Action.REPLACE),
+        ("jump", "gate", Action.REPLACE),
+        ("host", "192.0.2.2", Action.REPLACE),
+    ):
+        plan = plan_apply("d", wanted(machine(0, hosts=[{**entry, key: value}]), CLUSTER), state, {})
+        assert actions(plan)["edge[0]"] is action, key

@@ -154,9 +154,23 @@ def test_one_cut_off_before_the_key_is_completed(machine: Path, monkeypatch: pyt
     assert path.read_text() == KEY + "\n"
 
 
-def test_without_rights_it_says_so(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_rights_it_only_looks(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask("claim")
     monkeypatch.setattr(claim_program.os, "geteuid", lambda: 1000)
-    assert "rights of root" in ask("look")["error"]
+    before = everything(machine)
+    assert "rights of root" in ask("release")["error"]
+    assert ask("look")["claim"]["lineage"] == "l"
+    assert everything(machine) == before
+
+
+def test_a_claim_that_may_not_be_read_is_not_taken_for_none(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask("claim")
+
+    def refuse(*_arguments: object, **_more: object) -> str:
+        raise PermissionError("closed")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    assert ask("look") == {"error": "closed", "needs_root": True}
 
 
 def test_an_old_python_reads_it_and_it_needs_nothing_installed() -> None:
