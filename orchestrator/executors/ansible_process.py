@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -21,6 +23,7 @@ from orchestrator.state.masking import mask
 DEPLOYMENT_KEY = Path("id_ed25519")
 """The key of the deployment's own machines, in the private folder of a play."""
 
+_TEMPLATE = re.compile(r"\{[{%#]")
 _AFTERWARDS = 60.0
 """Seconds that keys with a passphrase are at hand after a play must have ended."""
 
@@ -73,6 +76,17 @@ def _private_parent() -> Path:
     return memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
 
 
+def as_data(value: Any) -> Any:
+    """A play's variables, in which a text that looks like a template stays a text: inputs are nobody's program."""
+    if isinstance(value, str):
+        # Not as a literal: Ansible has ways of its own with the backslashes in one.
+        encoded = base64.b64encode(value.encode()).decode()
+        return f"{{{{ '{encoded}' | b64decode }}}}" if _TEMPLATE.search(value) else value
+    if isinstance(value, list):
+        return [as_data(item) for item in value]
+    return {key: as_data(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
 def _run(job: Mapping[str, Any], folder: Path, stopped: list[int]) -> int:
     import ansible_runner  # noqa: PLC0415 - takes long; the tests of the other functions need not wait for it
 
@@ -91,7 +105,7 @@ def _run(job: Mapping[str, Any], folder: Path, stopped: list[int]) -> int:
             private_data_dir=str(folder),
             playbook=job["playbook"],
             inventory=str(inventory),
-            extravars=job["variables"],
+            extravars=as_data(job["variables"]),
             envvars=environment(folder, job["config_file"]),
             event_handler=events.handle,
             cancel_callback=lambda: bool(stopped),

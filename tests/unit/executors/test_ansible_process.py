@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator.executors import ansible_process
-from orchestrator.executors.ansible_process import EventFilter, environment, failure, remove_leftovers
+from orchestrator.executors.ansible_process import EventFilter, as_data, environment, failure, remove_leftovers
 
 SECRET = 'pa"ss/word'
 
@@ -103,3 +103,29 @@ def test_a_reader_that_is_gone_does_not_change_the_exit_code(tmp_path: Path) -> 
     finally:
         os.close(writer)
     assert (child.returncode, child.stderr) == (0, b"")
+
+
+def test_inputs_that_look_like_templates_stay_texts(tmp_path: Path) -> None:
+    values = {
+        "plain": "a {b} c",
+        "objects": [{"rule": "{{ $labels.pod }} 'is' \"down\" \\n {% endraw %} {# é 🙂 #}"}, 3, None],
+        "evil": "{{ lookup('pipe', 'echo evaluated') }}",
+    }
+    variables, playbook, seen = tmp_path / "v.json", tmp_path / "p.yml", tmp_path / "seen"
+    variables.write_text(json.dumps(as_data(values)))
+    task = {"ansible.builtin.copy": {"content": "{{ [plain, objects, evil] | to_json }}", "dest": str(seen)}}
+    play = {"hosts": "localhost", "gather_facts": False, "tasks": [task]}
+    play["vars"] = {"ansible_python_interpreter": sys.executable}
+    playbook.write_text(json.dumps([play]))
+    command = [
+        Path(sys.executable).with_name("ansible-playbook"),
+        "-i",
+        "localhost,",
+        "-c",
+        "local",
+        "-e",
+        f"@{variables}",
+    ]
+    done = subprocess.run([*command, playbook], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(seen.read_text()) == [values["plain"], values["objects"], values["evil"]]
