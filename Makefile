@@ -12,7 +12,7 @@ export PYTHON
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-engine test-slow test-systems test-real molecule bench lint format clean
+.PHONY: help demo test test-fast test-engine test-slow test-systems test-real molecule bench bench-clusters lint format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -51,6 +51,10 @@ molecule: ## the scenarios of playbooks/molecule, on simulated Raspberry Pis
 bench: ## how long whole commands take, against yardsticks taken in the same run
 	@scripts/bootstrap lint
 	@$(PY) scripts/bench
+
+bench-clusters: ## how long the K3s plays take over 1, 3, 6 and 12 simulated Pis (minutes; K3S_ANSIBLE=folder compares)
+	@scripts/bootstrap test
+	@$(PY) scripts/bench_k3s.py
 
 lint: ## style, types, import layers, Ansible, YAML, shell, Terraform
 	@scripts/bootstrap lint

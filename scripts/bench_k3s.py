@@ -4,7 +4,7 @@
 The machines are containers that behave as boards do (`orchestrator/providers/local`), so that the first run includes
 the edit of the kernel command line and one reboot; what they install is the stand-in for K3s, whose own work is small:
 what is measured are the plays. With `K3S_ANSIBLE=path` the `site.yml` of a copy of k3s-ansible runs on machines made
-the same way, with the same file in the place of K3s.
+the same way, with the same file in the place of K3s; `K3S_INSTALLER=file` gives it the installer that it downloads.
 
 Usage: bench_k3s.py [--json] [--sizes 1,3,6,12]; needs a container engine. Clock time, one run each.
 """
@@ -132,7 +132,9 @@ class Boards:
             InventoryHost(f"pi-{i}", m.host, m.port, m.user, self.key, m.address) for i, m in enumerate(self.machines)
         ]
         inventory, known_hosts = self.folder / "inventory.yml", self.folder / "known_hosts"
-        inventory.write_text(render_inventory({name: [hosts[i] for i in members] for name, members in groups.items()}))
+        text = render_inventory({name: [hosts[i] for i in members] for name, members in groups.items()})
+        # The name that k3s-ansible has for both groups together.
+        inventory.write_text(text + "    k3s_cluster:\n      children: {server: {}, agent: {}}\n")
         known_hosts.write_text("".join(known_hosts_line(self.target(m)) for m in self.machines))
         given = self.folder / "variables.json"
         given.write_text(json.dumps({**variables, "deployment_folder": str(self.folder)}))
@@ -180,6 +182,8 @@ def measure_k3s_ansible(copy: Path, count: int, folder: Path) -> Figures:
     airgap.mkdir(parents=True, exist_ok=True)
     binary = "k3s-arm64" if engine_architecture() == "arm64" else "k3s"
     (airgap / binary).write_bytes(standin_path("k3s_standin.py").read_bytes())
+    if os.environ.get("K3S_INSTALLER"):
+        (airgap / "k3s-install.sh").write_bytes(Path(os.environ["K3S_INSTALLER"]).read_bytes())
     with Boards(count, folder / "k3s-ansible") as boards:
         groups = {"server": range(1), "agent": range(1, count)}
         variables = {
@@ -187,7 +191,6 @@ def measure_k3s_ansible(copy: Path, count: int, folder: Path) -> Figures:
             "token": "token-of-the-bench",
             "api_endpoint": boards.machines[0].host,
             "airgap_dir": str(airgap),
-            "k3s_airgap": True,
             "user_kubectl": False,
         }
         runs = [boards.play(copy / playbook_of(copy), groups, variables) for _ in range(2)]

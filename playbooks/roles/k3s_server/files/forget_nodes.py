@@ -21,7 +21,7 @@ def ask(*arguments):
 
 
 def read_nodes():
-    """Name to machine id and whether it is Ready."""
+    """Name to identifier of the boot, and whether it is Ready; machines made from one image have one machine id."""
     code, text = ask("get", "nodes", "-o", "json")
     if code:
         raise SystemExit("The API does not answer: " + text.strip())
@@ -29,22 +29,24 @@ def read_nodes():
     for item in json.loads(text)["items"]:
         conditions = item["status"].get("conditions", [])
         ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-        found[item["metadata"]["name"]] = (item["status"].get("nodeInfo", {}).get("machineID", ""), ready)
+        found[item["metadata"]["name"]] = (item["status"].get("nodeInfo", {}).get("bootID", ""), ready)
     return found
 
 
 def main():
     """Wait until the old nodes are given up, then delete them with their passwords."""
-    machines, timeout = json.loads(sys.argv[1]), float(sys.argv[2])
-    end = time.monotonic() + timeout
+    order = json.loads(sys.argv[1])
+    end = time.monotonic() + order["timeout"]
     while True:
         nodes = read_nodes()
-        alive = [n for n, machine in machines.items() if n in nodes and nodes[n][1] and nodes[n][0] != machine]
+        alive = [n for n, boot in order["new"].items() if n in nodes and nodes[n][1] and nodes[n][0] != boot]
         if not alive or time.monotonic() >= end:
             break
         time.sleep(0.5)
-    gone = [name for name in machines if name not in alive]
+    gone = [name for name in order["new"] if name not in alive]
     forgotten = [name for name in gone if name in nodes]
+    # One that was rejected has a password of its own; where its node is gone, nobody else can be using the name.
+    gone += [name for name in order["idle"] if name not in nodes]
     if forgotten:
         ask("delete", "node", *forgotten, "--ignore-not-found", "--wait=false")
     if gone:

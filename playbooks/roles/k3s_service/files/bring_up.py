@@ -15,7 +15,7 @@ POLL = 0.2
 TAIL = 15
 NAMESAKE = (
     "Another machine has joined under the name {node}, or this one was installed anew: the server keeps every node's "
-    "password. Give each machine a name of its own, or delete the node from the cluster first."
+    "password. Give each machine a name of its own, or let the server forget it: k3s kubectl delete node {node}"
 )
 SILENCE = (
     "Nothing answers as a K3s server at {server}: see that the address and the port are right, that the server runs, "
