@@ -62,3 +62,11 @@ def test_objects_are_put_into_the_cluster_after_it_and_taken_away_before() -> No
     assert isinstance(listed[0], dict)
     assert listed[0]["stringData"] == {"password": "secret:broker-password"}
     assert "k3s_objects_list" not in broker.operations["delete"].inputs
+
+
+def test_a_rehearsal_says_that_no_pods_run() -> None:
+    parsed = parse_template(TEMPLATE, "t.yaml")
+    assert parsed.topology is not None
+    options = {"engine_architecture": "arm64"}
+    _, substitutions = desired_instances(parsed.topology, shipped_types(), load_profile("local"), options)
+    assert [s.what for s in substitutions if s.address == "broker"] == ["pods of the objects broker"]
