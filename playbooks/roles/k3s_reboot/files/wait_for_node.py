@@ -55,4 +55,5 @@ def main():
         time.sleep(0.5)
 
 
-main()
+if __name__ == "__main__":
+    main()
