@@ -12,11 +12,13 @@ from orchestrator.clients.oscar import observe_oscar
 from orchestrator.errors import DeployError, OperationError
 from orchestrator.executors.base import OperationRequest, OperationResult
 from orchestrator.executors.oscar_host import OscarHost
+from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.drift import in_words
 from orchestrator.planning.observation import Difference, Observation, Presence
 from orchestrator.state.model import InstanceRecord
 from orchestrator.state.secret_references import SecretResolver
 from orchestrator.topology.model import Value
+from orchestrator.topology.types import EXISTING
 
 _TIMEOUT = 20.0
 _LOOK_TIMEOUT = 4.0
@@ -53,6 +55,17 @@ class ExistingExecutor:
             return _kind(request).observe(request)
         except DeployError as cause:
             return Observation(Presence.DEGRADED, f"{cause.summary} {cause.detail}".strip())
+
+
+def missing_access(instance: DesiredInstance) -> str:
+    """Why something that is there already cannot be asked, as a clause; empty if it can."""
+    files = {o.file for o in instance.operations.values() if o.artifact_type == EXISTING}
+    said = {name for name, value in instance.properties.items() if value}
+    if "cluster" in files and not said & {"kubeconfig", "endpoint"}:
+        return "its cluster is there already, and neither a kubeconfig nor an endpoint of its API is given"
+    if "oscar" in files and "endpoint" not in said:
+        return "its OSCAR is there already, and its endpoint is not given"
+    return ""
 
 
 def _kind(request: OperationRequest) -> _Kind:

@@ -18,7 +18,7 @@ from orchestrator.executors.ssh_key import key_file
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.records import instance_of_record
 from orchestrator.providers.base import MachineProvider, Place, Settled
-from orchestrator.providers.registry import load_provider
+from orchestrator.providers.registry import PROVIDERS, load_provider
 from orchestrator.remote.entry import target_of
 from orchestrator.remote.target import SshTarget, is_host_key
 from orchestrator.state.model import InstanceRecord
@@ -186,6 +186,24 @@ def provider_with(
     return introduce(provider, found)
 
 
+def missing_place(instance: DesiredInstance) -> str:
+    """Why its provider would not find a machine that is there already, as a clause; empty if it would."""
+    if not instance.provider or instance.provider not in PROVIDERS:
+        return ""
+    if not isinstance(load_provider(instance.provider), Settled) or _entry_of(instance):
+        return ""
+    hosts = instance.properties.get("hosts")
+    number = len(hosts) if isinstance(hosts, list) else 0
+    return f"its machine is to be found at its address, and {number} of the addresses of its resource are given"
+
+
+def _entry_of(instance: DesiredInstance) -> Mapping[str, Value]:
+    """What the input says of the machine; empty if it says nothing."""
+    hosts = instance.properties.get("hosts")
+    entry = hosts[instance.index] if isinstance(hosts, list) and instance.index < len(hosts) else None
+    return entry if isinstance(entry, dict) and entry.get("host") else {}
+
+
 def place_of(
     instance: DesiredInstance,
     record: InstanceRecord | None,
@@ -204,9 +222,8 @@ def place_of(
         deployment_folder: Its folder.
         tell: Called with a line for each host key that is learned.
     """
-    hosts = instance.properties.get("hosts")
-    entry = hosts[instance.index] if isinstance(hosts, list) and instance.index < len(hosts) else None
-    if not isinstance(entry, dict) or not entry.get("host"):
+    entry = _entry_of(instance)
+    if not entry:
         return None
     recorded = record.attributes if record is not None and record.attributes.get("host") == entry["host"] else {}
     return HostPlace(instance.address, lineage, entry, recorded, secrets, deployment_folder / "state", tell)

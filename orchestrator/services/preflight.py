@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from orchestrator.diagnostics import Diagnostic, error
+from orchestrator.executors.existing import missing_access
+from orchestrator.executors.places import missing_place
 from orchestrator.executors.registry import EXECUTORS
 from orchestrator.planning.actions import RENEWALS
 from orchestrator.planning.plan import CHANGING, Plan
@@ -39,6 +41,9 @@ def check_plan(plan: Plan, secrets: SecretStore) -> tuple[Diagnostic, ...]:
                 "cannot be made. Rehearse with --rehearse, where something else takes its place.",
                 address=instance.node,
             )
+        elif change.action in RENEWALS and (reason := missing_place(instance) or missing_access(instance)):
+            detail = f"{instance.address}: {reason}. Say so in physical_nodes.yaml or, of machines, in an inventory."
+            found.setdefault(instance.node, error("Nothing says where it is.", detail, address=instance.node))
         for operation in instance.operations.values():
             if operation.artifact_type not in EXECUTORS:
                 found[instance.node] = error(
