@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import socket
+import struct
 import sys
 import threading
 from typing import Any
@@ -41,7 +42,10 @@ def answer(protocol: str, bound: socket.socket, word: bytes) -> None:
     while True:
         try:
             if protocol == "tcp":
-                bound.accept()[0].close()
+                # The other side cuts it off.
+                with bound.accept()[0] as taken:
+                    taken.settimeout(WAIT)
+                    taken.recv(1)
             else:
                 content, sender = bound.recvfrom(256)
                 if content == word:
@@ -72,7 +76,9 @@ def reach(protocol: str, host: str, port: int, word: bytes) -> str:
     """Why a port cannot be reached; empty if it can."""
     try:
         if protocol == "tcp":
-            socket.create_connection((host, port), WAIT).close()
+            with socket.create_connection((host, port), WAIT) as made:
+                # Cut off and not closed, so that neither side keeps the port for a minute afterwards.
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return ""
         family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, kind, number) as sender:
