@@ -22,6 +22,7 @@ from orchestrator.topology.types import EXISTING
 
 _TIMEOUT = 20.0
 _LOOK_TIMEOUT = 4.0
+_CREDENTIALS = frozenset({"kubeconfig", "api_token", "ca_cert"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,12 @@ def missing_access(instance: DesiredInstance) -> str:
     if "oscar" in files and "endpoint" not in said:
         return "its OSCAR is there already, and its endpoint is not given"
     return ""
+
+
+def unused_credentials(instance: DesiredInstance) -> frozenset[str]:
+    """Properties that say how something is reached, if something is made in its place, as in a rehearsal."""
+    is_looked_at = any(o.artifact_type == EXISTING for o in instance.operations.values())
+    return frozenset() if is_looked_at else _CREDENTIALS
 
 
 def _kind(request: OperationRequest) -> _Kind:

@@ -188,13 +188,20 @@ def provider_with(
 
 def missing_place(instance: DesiredInstance) -> str:
     """Why its provider would not find a machine that is there already, as a clause; empty if it would."""
-    if not instance.provider or instance.provider not in PROVIDERS:
-        return ""
-    if not isinstance(load_provider(instance.provider), Settled) or _entry_of(instance):
+    if not _is_settled(instance) or _entry_of(instance):
         return ""
     hosts = instance.properties.get("hosts")
     number = len(hosts) if isinstance(hosts, list) else 0
     return f"its machine is to be found at its address, and {number} of the addresses of its resource are given"
+
+
+def unused_hosts(instance: DesiredInstance) -> frozenset[str]:
+    """The property that says where machines are, if the instance's provider makes one of its own instead."""
+    return frozenset() if _is_settled(instance) else frozenset({"hosts"})
+
+
+def _is_settled(instance: DesiredInstance) -> bool:
+    return instance.provider in PROVIDERS and isinstance(load_provider(instance.provider), Settled)
 
 
 def _entry_of(instance: DesiredInstance) -> Mapping[str, Value]:

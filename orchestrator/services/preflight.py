@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from orchestrator.diagnostics import Diagnostic, error
-from orchestrator.executors.existing import missing_access
-from orchestrator.executors.places import missing_place
+from orchestrator.executors.existing import missing_access, unused_credentials
+from orchestrator.executors.places import missing_place, unused_hosts
 from orchestrator.executors.registry import EXECUTORS
 from orchestrator.planning.actions import RENEWALS
 from orchestrator.planning.plan import CHANGING, Plan
@@ -63,7 +63,8 @@ def _missing_secrets(plan: Plan, secrets: SecretStore) -> dict[str, Diagnostic]:
         if change.action not in CHANGING:
             continue
         resolver = SecretResolver(secrets, instance.secret_versions)
-        places = [(f"property {name!r}", value) for name, value in instance.properties.items()]
+        unused = unused_hosts(instance) | unused_credentials(instance)
+        places = [(f"property {n!r}", value) for n, value in instance.properties.items() if n not in unused]
         for operation in instance.operations.values():
             places += [(f"input {name!r} of {operation.name}", value) for name, value in operation.inputs.items()]
         for place, value in places:

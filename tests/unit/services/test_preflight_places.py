@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.executors.existing import missing_access
-from orchestrator.executors.places import missing_place
+from orchestrator.executors.existing import missing_access, unused_credentials
+from orchestrator.executors.places import missing_place, unused_hosts
 from orchestrator.planning.desired import DesiredInstance, Operation
 from orchestrator.topology.model import Value
 
@@ -22,6 +22,17 @@ def test_a_machine_that_is_to_be_found_has_an_address() -> None:
     assert (
         missing_place(machine("local", 0)) == missing_place(machine("nobody", 0)) == missing_place(machine("", 0)) == ""
     )
+
+
+def test_a_rehearsal_asks_for_no_credential_of_what_it_does_not_touch() -> None:
+    assert unused_hosts(machine("local", 0)) == unused_hosts(machine("", 0)) == {"hosts"}
+    assert unused_hosts(machine("static", 0)) == set()
+    for kind, unused in (
+        (LOOK, set()),
+        ("continuum.artifacts.AnsiblePlaybook", {"kubeconfig", "api_token", "ca_cert"}),
+    ):
+        operations = {"configure": Operation("configure", kind, "cluster")}
+        assert unused_credentials(DesiredInstance("n", "n", "T", operations=operations)) == unused
 
 
 def test_what_is_there_already_can_be_asked() -> None:
