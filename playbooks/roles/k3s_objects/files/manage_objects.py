@@ -197,7 +197,8 @@ def judge(value):
         updated = status.get("updatedReplicas", 0) or 0
     is_seen = status.get("observedGeneration", 0) >= value["metadata"].get("generation", 0)
     late = condition(value, "Progressing").get("reason") == "ProgressDeadlineExceeded"
-    is_done = is_seen and number >= wanted and updated >= wanted
+    by_hand = (spec.get("updateStrategy") or {}).get("type") == "OnDelete"
+    is_done = is_seen and number >= wanted and (updated >= wanted or by_hand)
     return is_done, f"{number} of {max(wanted, 0)} pods are available", late
 
 
@@ -231,7 +232,7 @@ def explain(value):
     elif value["kind"] not in WORKLOADS:
         return []
     found, _ = read_list(f"--namespace={namespace}", "pods")
-    pods = [p for p in found if p["metadata"]["name"].startswith(name + "-")]
+    pods = [p for p in found if is_pod_of(p, value, name)]
     reasons = [f"pod {p['metadata']['name']}: {words}" for p in pods for words in pod_trouble(p)]
     names = {name, *(p["metadata"]["name"] for p in pods)}
     events, _ = read_list(f"--namespace={namespace}", "events")
@@ -239,6 +240,17 @@ def explain(value):
     warnings = sorted(warnings, key=when)[-3:]
     reasons += [f"{e['involvedObject']['name']}: {e.get('reason')}: {e.get('message')}" for e in warnings]
     return list(dict.fromkeys(reasons))[:6]
+
+
+def is_pod_of(pod, value, name):
+    """Whether a workload called ``name`` made a pod."""
+    labels = pod["metadata"].get("labels") or {}
+    selected = (value.get("spec", {}).get("selector") or {}).get("matchLabels") or {}
+    if value["kind"] in ("Job", "HelmChart"):
+        selected = {"job-name": name} if "job-name" in labels else {}
+    if selected:
+        return all(labels.get(key) == wanted for key, wanted in selected.items())
+    return pod["metadata"]["name"].startswith(name + "-")
 
 
 def pod_trouble(pod):
