@@ -99,7 +99,7 @@ def check_by_hand(cli: Cli, file: Path, folder: Path) -> None:
                 "all",
                 "--inventory",
                 str(inventory),
-                f"--ssh-common-args=-o UserKnownHostsFile={hosts} -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes",
+                f"--ssh-common-args=-o UserKnownHostsFile={hosts} -o StrictHostKeyChecking=yes",
                 "--become",
                 "--module-name",
                 "ansible.builtin.command",
