@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -101,12 +100,3 @@ def test_a_reset_takes_the_words_back_and_the_next_boot_is_as_before(pi: Pi) -> 
     assert removed.total("changed") > 0
     assert "cgroup_enable=memory" not in pi.ask(f"cat {FIRMWARE_FILE}")
     assert pi.ask("ls /usr/local/bin /etc/rancher 2>/dev/null || true") == "/usr/local/bin:"
-
-
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="the binary that must not run is one of this computer")
-def test_a_binary_for_another_processor_is_refused_and_named(pi: Pi, tmp_path: Path) -> None:
-    binary = tmp_path / "k3s"
-    shutil.copy("/bin/true", binary)
-    refused = play(PREPARE, pi.inventory, {"k3s_binary_file": str(binary)}, timeout=PLAY_TIMEOUT)
-    assert refused.hosts["emulated-pi"]["failed"] == 1, refused.output
-    assert pi.ask("ls /etc/rancher 2>/dev/null || true") == ""

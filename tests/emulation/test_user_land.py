@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import platform
+import shutil
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -77,6 +79,22 @@ def test_the_arm64_release_is_downloaded_and_a_second_run_changes_nothing(
     assert version == "k3s version v0.0.0-arm64\n"
     second = play_well(PREPARE, machines, source)
     assert second.total("changed") == 0, second.output
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the binary that must not be taken is one of this computer")
+def test_a_binary_for_another_processor_is_refused_and_not_copied(
+    arm64: tuple[SshTarget, Path], tmp_path: Path
+) -> None:
+    target, machines = arm64
+    before = run(target, "sha256sum /usr/local/bin/k3s", 60).stdout
+    binary = tmp_path / "k3s"
+    shutil.copy("/bin/true", binary)
+    refused = play(PREPARE, machines, {"k3s_binary_file": str(binary)})
+    assert refused.hosts["pi-arm64"]["failed"] == 1, refused.output
+    assert refused.total("changed") == 0, refused.output
+    assert "arm64" in refused.output.partition("[ERROR]")[2]
+    assert "amd64" in refused.output.partition("[ERROR]")[2]
+    assert run(target, "sha256sum /usr/local/bin/k3s", 60).stdout == before
 
 
 def test_a_32_bit_user_land_is_refused_before_anything_is_changed(tmp_path: Path, release: str) -> None:
