@@ -26,6 +26,12 @@ def boots(boards: Boards) -> list[str]:
     return [shell(boards, index, "cat /proc/sys/kernel/random/boot_id") for index in range(len(boards.targets))]
 
 
+def services(boards: Boards) -> list[str]:
+    """When K3s was started on each."""
+    when = "systemctl show -P ActiveEnterTimestampMonotonic k3s k3s-agent"
+    return [shell(boards, index, when) for index in range(len(boards.targets))]
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boards]:
     with simulated_boards(tmp_path_factory.mktemp("reboot"), 2) as boards:
@@ -41,7 +47,12 @@ def test_every_machine_is_rebooted_once_agents_first_and_is_ready_with_its_new_b
     assert re.findall(r"TASK \[k3s_reboot : Reboot\].*\n\w+: \[([\w-]+)\]", played.output) == ["pi-1", "pi-0"]
     nodes = shell(cluster, 0, "sudo /usr/local/bin/k3s kubectl get nodes -o json")
     assert all(boot in nodes for boot in after)
-    assert play_well("site.yml", cluster.inventory, {"k3s_binary_file": str(STANDIN)}).total("changed") == 0
+    started = services(cluster)
+    again = play_well("site.yml", cluster.inventory, {"k3s_binary_file": str(STANDIN)})
+    assert again.hosts["pi-1"]["changed"] == 0, again.output
+    # The stand-in makes the administrator's certificate anew at each start; nothing is restarted for that.
+    assert again.hosts["pi-0"]["changed"] <= 1, again.output
+    assert (boots(cluster), services(cluster)) == (after, started)
 
 
 def test_nothing_is_rebooted_while_another_node_is_not_ready(cluster: Boards) -> None:
