@@ -14,6 +14,7 @@ import pytest
 from orchestrator.cli.main import main
 from orchestrator.remote.inventory import InventoryHost
 from orchestrator.remote.inventory import render_inventory as render_for_plays
+from tests.unit.remote.openssh_server import USER, openssh_server, write_key
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "mask-detection"
 CLUSTER = "layer1-rasppi-k3s"
@@ -108,3 +109,32 @@ def test_several_clusters_have_a_group_each(shown: Print, tmp_path: Path) -> Non
 
 def test_a_cluster_that_is_not_there(shown: Print) -> None:
     assert "there is: layer1-rasppi-k3s, layer2-cloudvm-k3s" in shown("--cluster", "nowhere", expect=2)
+
+
+def test_a_person_s_ansible_works_with_it(shown: Print, file: Path, tmp_path: Path) -> None:
+    key = tmp_path / "owner"
+    public = write_key(key)
+    with openssh_server(tmp_path / "server", public) as server:
+        (file.parent / "inventory.ini").write_text(
+            f"[rasppi]\n127.0.0.1 ansible_port={server.port} ansible_user={USER} ansible_ssh_private_key_file={key}\n"
+        )
+        known_hosts = tmp_path / "known_hosts"
+        known_hosts.write_text(f"[127.0.0.1]:{server.port} {server.host_key}\n")
+        for form in ("yaml", "ini", "json"):
+            inventory = tmp_path / f"by-hand.{form}"
+            inventory.write_text(shown("--cluster", CLUSTER, "--format", form), encoding="utf-8")
+            done = subprocess.run(
+                [
+                    str(Path(sys.executable).with_name("ansible")),
+                    "server",
+                    f"--inventory={inventory}",
+                    f"--ssh-common-args=-F /dev/null -o UserKnownHostsFile={known_hosts} -o StrictHostKeyChecking=yes",
+                    "--module-name=ansible.builtin.raw",
+                    "--args=echo {{ machine_address }} {{ k3s_cluster_name }}",
+                ],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert "layer1-rasppi[0] layer1-rasppi" in done.stdout, done.stdout + done.stderr
