@@ -43,11 +43,10 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import parse_qs, urlencode, urlsplit
 from urllib.parse import unquote as unquote_url
 
@@ -1080,8 +1079,7 @@ class Store:
 # ----------------------------------------------------------------------------------------------------------- objects
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """One kind of object as the API lists it."""
 
     version: str
