@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from threading import Lock
 
+from orchestrator.errors import ProviderError
 from orchestrator.executors.base import OperationRequest, OperationResult
 from orchestrator.executors.ssh_key import authorized_key, key_file, private_key
 from orchestrator.planning.drift import compare_attributes, drifted, in_words
@@ -34,9 +35,7 @@ class MachineExecutor:
         from orchestrator.remote.ssh import wait_for_ssh  # noqa: PLC0415 - takes long, and a look does not need it
 
         machine = provider.create(self._machine_request(request), request.progress)
-        if machine.state is MachineState.STOPPED:
-            request.progress("starting it again")
-            machine = provider.start(machine.id)
+        machine = mended(machine, provider, request)
         request.progress(f"waiting for SSH at {machine.host}, {BOOT_TIMEOUT:.0f} s at most")
         with key_file(private_key(request.secrets, request.folders.deployment)) as key:
             target = SshTarget(machine.host, machine.port, machine.user, key, machine.host_key)
@@ -44,17 +43,17 @@ class MachineExecutor:
         return OperationResult(_attributes(machine, _hostname(request)))
 
     def observe(self, request: OperationRequest) -> Observation:
-        """Whether the provider still has the machine, and running."""
+        """Whether the provider still has the machine, running and set up as it was recorded."""
         found = self._machines(request)
         machine = found.get(request.instance.address)
         if machine is None:
             return Observation(Presence.MISSING, "the provider has no such machine")
         attributes = _attributes(machine, _hostname(request))
         differences = compare_attributes(request.record.attributes, attributes)
-        if machine.state is MachineState.STOPPED:
-            stopped = Difference("state", MachineState.RUNNING.value, MachineState.STOPPED.value)
-            detail = "; ".join(filter(None, ("the machine is stopped", in_words(differences))))
-            return Observation(Presence.DEGRADED, detail, attributes, (stopped, *differences))
+        if machine.state is not MachineState.RUNNING:
+            state = Difference("state", MachineState.RUNNING.value, machine.state.value)
+            detail = "; ".join(filter(None, (f"the machine is {machine.state.value}", in_words(differences))))
+            return Observation(Presence.DEGRADED, detail, attributes, (state, *differences))
         return drifted(differences, "running", attributes)
 
     def _delete(self, request: OperationRequest, provider: MachineProvider) -> OperationResult:
@@ -99,6 +98,26 @@ class MachineExecutor:
         )
 
 
+def mended(machine: Machine, provider: MachineProvider, request: OperationRequest) -> Machine:
+    """The machine set up as it was recorded, where somebody changed it since, and running."""
+    recorded = request.record.attributes
+    changed = compare_attributes(recorded, machine.setup)
+    if changed:
+        request.progress(f"setting it up as it was: {in_words(changed)}")
+        machine = provider.adjust(machine.id, {d.name: d.recorded for d in changed})
+        still = compare_attributes(recorded, machine.setup)
+        if still:
+            raise ProviderError(
+                "A machine could not be set up as it was.",
+                detail=f"{request.instance.address}: {in_words(still)}, though its provider was asked to change it.",
+                resolution="Accept it with `--refresh-only`, or make the machine anew with `--replace`.",
+            )
+    if machine.state is not MachineState.RUNNING:
+        request.progress("starting it again")
+        machine = provider.start(machine.id)
+    return machine
+
+
 def _hostname(request: OperationRequest) -> str:
     """A DNS label that is unique in the deployment: node name and index."""
     return f"{request.instance.node}-{request.instance.index}".replace("_", "-").lower()[:63]
@@ -118,5 +137,5 @@ def _attributes(machine: Machine, hostname: str) -> dict[str, Value]:
         "user": machine.user,
         "host_key": machine.host_key,
         "hostname": hostname,
-        **machine.details,
+        **machine.setup,
     }

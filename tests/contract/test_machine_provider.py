@@ -22,11 +22,13 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ8b1Zg0pGfM3xWnq0QmH1mQyqN0pT0k9Jr0
 
 @dataclass(frozen=True)
 class Bed:
-    """A provider, the architecture that it offers here, and how a machine is stopped behind its back."""
+    """A provider, the architecture that it offers here, and how a machine is changed behind its back."""
 
     provider: MachineProvider
     architecture: str
     stop: Callable[[Machine], None]
+    pause: Callable[[Machine], None]
+    set_up: Callable[[Machine], None]
     deployment: DeploymentTag
 
     def request(self, index: int = 0, token: str = "") -> MachineRequest:
@@ -48,7 +50,18 @@ def local_bed(deployment: DeploymentTag) -> Bed:
     def stop(machine: Machine) -> None:
         connect().containers.get(machine.id).kill()
 
-    return Bed(load_provider("local"), engine_architecture(), stop, deployment)
+    def pause(machine: Machine) -> None:
+        connect().containers.get(machine.id).pause()
+
+    def set_up(machine: Machine) -> None:
+        container = connect().containers.get(machine.id)
+        container.update(restart_policy={"Name": "no"})
+        if machine.setup["memory_mb"] is not None:
+            container.update(mem_limit="300m", memswap_limit="300m")
+        for name in container.attrs["NetworkSettings"]["Networks"]:
+            connect().networks.get(name).disconnect(container)
+
+    return Bed(load_provider("local"), engine_architecture(), stop, pause, set_up, deployment)
 
 
 BEDS = {"local": local_bed}
@@ -109,6 +122,29 @@ def test_a_stopped_machine_is_seen_and_starts_again_as_it_was(bed: Bed) -> None:
     assert bed.provider.start(machine.id) == machine
 
 
+def test_a_paused_machine_is_seen_and_goes_on_or_can_be_removed(bed: Bed) -> None:
+    machine = bed.provider.create(bed.request())
+    bed.pause(machine)
+    assert bed.provider.find(bed.deployment) == [dataclasses.replace(machine, state=MachineState.PAUSED)]
+    assert bed.provider.start(machine.id) == machine
+    bed.pause(machine)
+    bed.provider.delete(machine.id)
+    assert bed.provider.find(bed.deployment) == []
+
+
+def test_a_machine_that_was_set_up_otherwise_is_seen_and_set_back_as_the_same_machine(bed: Bed) -> None:
+    machine = bed.provider.create(bed.request())
+    bed.set_up(machine)
+    (found,) = bed.provider.find(bed.deployment)
+    assert found.setup != machine.setup
+    assert found.setup.keys() == machine.setup.keys()
+    assert dataclasses.replace(found, setup=machine.setup) == machine
+    changed = {name: value for name, value in machine.setup.items() if found.setup[name] != value}
+    assert bed.provider.adjust(machine.id, changed) == machine
+    assert bed.provider.find(bed.deployment) == [machine]
+    assert bed.provider.adjust(machine.id, machine.setup) == machine
+
+
 def test_a_deleted_machine_is_gone_and_deleting_again_is_no_error(bed: Bed) -> None:
     machine = bed.provider.create(bed.request())
     bed.provider.delete(machine.id)
@@ -116,6 +152,8 @@ def test_a_deleted_machine_is_gone_and_deleting_again_is_no_error(bed: Bed) -> N
     assert bed.provider.find(bed.deployment) == []
     with pytest.raises(ProviderError):
         bed.provider.start(machine.id)
+    with pytest.raises(ProviderError):
+        bed.provider.adjust(machine.id, machine.setup)
 
 
 def test_machines_made_at_once_do_not_share_anything(bed: Bed) -> None:

@@ -18,6 +18,7 @@ from orchestrator.executors.play_inputs import find_machines
 from orchestrator.planning.observation import Observation, Presence
 from orchestrator.providers.base import DeploymentTag, Machine, MachineRequest, MachineState, Resource
 from orchestrator.state.former import present_address
+from orchestrator.topology.model import Value
 
 MODULE = "tests.unit.recovery.pretend"
 ARTIFACTS = ("Machine", "AnsiblePlaybook", "ImageBuild", "OscarService")
@@ -141,6 +142,10 @@ class PretendProvider:
         raise NotImplementedError
 
     def start(self, machine_id: str) -> Machine:
+        """The same."""
+        raise NotImplementedError
+
+    def adjust(self, machine_id: str, setup: Mapping[str, Value]) -> Machine:
         """The same."""
         raise NotImplementedError
 
