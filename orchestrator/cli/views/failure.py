@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.views.human import count
+from orchestrator.engine.degraded import with_causes
 from orchestrator.errors import ApplyFailedError, CancelledError, DegradedError, DeployError
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def explain(failure: ApplyFailedError | CancelledError, tails: Mapping[str, LogT
         failure.resolution = f"Bring them back, then complete it: {command}" if command else _PLAN_ANEW
     elif failure.failed:
         parts = [_cause(addresses, failure.failed, tails) for addresses in _alike(failure.failed)]
-        parts += [f"! {address} does without {', '.join(missing)}" for address, missing in failure.degraded.items()]
+        without = ((a, with_causes(missing, failure.causes)) for a, missing in failure.degraded.items())
+        parts += [f"! {address} does without {missing}" for address, missing in without]
         if failure.skipped:
             parts.append(_undone(failure.skipped))
         failure.detail = "\n\n".join(parts)
