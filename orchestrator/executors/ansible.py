@@ -68,11 +68,7 @@ class AnsibleExecutor:
             raise error.passing() if _may_pass(outcome, _name(machines[0])) else error
         keep_kubeconfig(request, outcome.attributes)
         causes = {m.address: cause for m in machines if m.address in away and (cause := outcome.cause_of(_name(m)))}
-        for address, cause in causes.items():
-            request.progress(f"went on without {address}, which {cause}")
-        silent = [address for address in (*missing, *away) if address not in causes]
-        if silent:
-            request.progress(f"went on without {', '.join(silent)}, which cannot be reached")
+        _tell_left_out(request, (*missing, *away), causes)
         return OperationResult(
             {**outcome.attributes, **_degraded(request, (*missing, *away), causes)}, changed=outcome.changed > 0
         )
@@ -190,6 +186,14 @@ def _bearable(
     got_through = outcome.plays == len(load_plain(Path(job["playbook"]).read_text(encoding="utf-8")))
     is_bearable = request.operation != "delete" and got_through and machines[0].address not in away
     return away if is_bearable else ()
+
+
+def _tell_left_out(request: OperationRequest, left_out: Sequence[str], causes: Mapping[str, str]) -> None:
+    silent = [address for address in left_out if address not in causes]
+    if silent:
+        request.progress(f"went on without {', '.join(silent)}, which cannot be reached")
+    for address, cause in causes.items():
+        request.progress(f"went on without {address}, which {cause}")
 
 
 def _may_pass(outcome: PlayOutcome, server: str) -> bool:
