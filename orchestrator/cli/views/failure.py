@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.views.human import count
 from orchestrator.engine.degraded import with_causes
 from orchestrator.errors import ApplyFailedError, CancelledError, DegradedError, DeployError
+from orchestrator.state.addresses import address_order
 
 if TYPE_CHECKING:
     from orchestrator.services.run_log import LogTail
@@ -56,7 +57,7 @@ def _alike(failed: Mapping[str, DeployError]) -> list[list[str]]:
 def _cause(addresses: Sequence[str], failed: Mapping[str, DeployError], tails: Mapping[str, LogTail]) -> str:
     first = addresses[0]
     error = failed[first]
-    lines = [f"✗ {_names(addresses)}: {error.summary}"]
+    lines = [f"✗ {_names(sorted(addresses, key=address_order))}: {error.summary}"]
     lines += [f"    {line}" for line in error.detail.removeprefix(f"{first}: ").splitlines()]
     tail = tails.get(first)
     if tail is not None and tail.lines:
