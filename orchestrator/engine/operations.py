@@ -123,7 +123,9 @@ def _set_aside(change: Change, writer: StateWriter) -> None:
     """
     old = writer.state.instances.get(change.address)
     if old is not None and old.generation == former_generation(change.former):
-        writer.record(replace(old, address=change.former, pending=None))
+        # What an earlier run let go of stays so: nothing has to be kept for it any longer.
+        let_go = old.pending if old.pending is not None and old.pending.action == Action.FORGET.value else None
+        writer.record(replace(old, address=change.former, pending=let_go))
 
 
 def _take_over(change: Change, writer: StateWriter) -> None:

@@ -333,6 +333,19 @@ def test_a_move_taken_back_half_way_keeps_what_was_there(steps: int) -> None:
     check_is_as_wanted(found, topology(CHAIN))
 
 
+@pytest.mark.parametrize("steps", range(1, 8))
+def test_what_was_let_go_and_is_wanted_elsewhere_again_keeps_nothing_from_being_made_anew(steps: int) -> None:
+    """Its old object goes with its machine; what it sent to may be removed meanwhile, which had begun already."""
+    before, after = {0: Service(1), 3: Service(3, (4,)), 4: Service(2)}, {0: Service(1), 3: Service(1), 4: Service(2)}
+    for seed in range(40):
+        found = bed(looks=False)
+        order = random.Random(seed)
+        found.apply(topology(before, {2: False}), order)
+        found.apply(topology({}), order, steps)
+        found.apply(topology(after, {2: False}), order)
+        check_is_as_wanted(found, topology(after, {2: False}))
+
+
 def test_neighbours_are_rewired_by_the_next_run_when_one_was_cut_off_in_between() -> None:
     found = bed(looks=False)
     order = random.Random(1)
