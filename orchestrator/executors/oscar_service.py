@@ -17,7 +17,6 @@ from orchestrator.state.model import InstanceRecord
 from orchestrator.state.secrets import references
 from orchestrator.topology.model import Value
 
-_ATTEMPTS = 5
 _PATIENCE = 300.0
 """Seconds that a service which goes may take for what it has begun."""
 
@@ -90,7 +89,7 @@ class OscarServiceExecutor:
         )
         request.progress(f"registering the service {document['name']} at {host.client.endpoint}")
         rivals = silence_rivals(request, host)
-        _register(host, document, request)
+        _register(host, document)
         if rivals and (number := give_again(request, host, rivals)):
             request.progress(
                 f"gave out {number} files again that came between {', '.join(rivals)} and {document['name']}"
@@ -227,15 +226,13 @@ def _variable(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _register(host: OscarHost, document: dict[str, Value], request: OperationRequest) -> None:
-    """Register, waiting a little for an OSCAR that was started just now, and see that it answers for the service."""
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            host.client.put_service(document)
-            break
-        except OscarUnreachableError:
-            if attempt == _ATTEMPTS or request.cancel.wait(1.0):
-                raise
+def _register(host: OscarHost, document: dict[str, Value]) -> None:
+    """Register, and see that OSCAR answers for the service; one that is away is asked again by the general retries."""
+    try:
+        host.client.put_service(document)
+    except OscarUnreachableError as error:
+        error.detail += f" It was to register the service {document['name']}."
+        raise
     found = host.client.read_service(str(document["name"]))
     if found is None or found.get("image") != document["image"]:
         raise OperationError(
