@@ -149,7 +149,7 @@ def _take_over(change: Change, writer: StateWriter) -> None:
 def _make(change: Change, context: RunContext, writer: StateWriter, progress: Callable[[str], None]) -> None:
     known = writer.state.instances
     old = known.get(change.address)
-    generation = _generation(change, old)
+    generation = _generation(change, old) if old is not None else _first_generation(change.address, known)
     instance = change.instance
     dependencies = instance.dependencies
     keeps = old is not None and change.action is Action.UPDATE
@@ -173,10 +173,14 @@ def _make(change: Change, context: RunContext, writer: StateWriter, progress: Ca
     writer.record(replace(record, lifecycle=Lifecycle.STARTED, dependencies=dependencies, pending=None))
 
 
-def _generation(change: Change, old: InstanceRecord | None) -> int:
+def _first_generation(address: str, known: Mapping[str, InstanceRecord]) -> int:
+    """One above those of all former instances that are left of an address of which nothing else is recorded."""
+    prefix = f"{address}@"
+    return max((former_generation(a) for a in known if a.startswith(prefix)), default=0) + 1
+
+
+def _generation(change: Change, old: InstanceRecord) -> int:
     """The next number where a new object takes the place of an old one; the same where a cut-off create goes on."""
-    if old is None:
-        return 1
     if change.action is Action.MOVE:
         return former_generation(change.former) + 1
     cut_off = old.pending is not None and old.pending.action in ("create", "move", "replace")

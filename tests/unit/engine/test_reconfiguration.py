@@ -346,6 +346,23 @@ def test_what_was_let_go_and_is_wanted_elsewhere_again_keeps_nothing_from_being_
         check_is_as_wanted(found, topology(after, {2: False}))
 
 
+def test_what_comes_again_while_a_former_instance_is_left_takes_none_of_its_numbers() -> None:
+    found = bed(looks=False)
+    order = random.Random(1)
+
+    def wanted(host: int) -> Wanted:
+        here = {4: Service(host)} if host else {}
+        return topology({0: Service(1), 1: Service(2), 2: Service(3)} | here)
+
+    found.apply(wanted(1), order)
+    for host in (3, 0, 2):  # each run is cut off right after the service itself
+        plan = found.plan(wanted(host))
+        done = {a: c for a, c in plan.changes.items() if c.is_noop or a == "service4"}
+        found.do(replace(plan, changes=done), order)
+    found.apply(wanted(3), order)
+    check_is_as_wanted(found, wanted(3))
+
+
 def test_neighbours_are_rewired_by_the_next_run_when_one_was_cut_off_in_between() -> None:
     found = bed(looks=False)
     order = random.Random(1)
