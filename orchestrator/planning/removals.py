@@ -107,9 +107,16 @@ def _has_to_stop(instance: DesiredInstance, going: Going) -> bool:
 
     Not so where nothing stays to hand over to, and for what was found to be away.
     """
-    seen = going.observed.get(instance.address, going.observed.get(present_address(instance.address)))
-    answers = seen is None or seen.presence is Presence.PRESENT
-    return _STOP in instance.operations and bool(going.changes) and answers
+    return _STOP in instance.operations and bool(going.changes) and _answers(instance, going.observed)
+
+
+def _answers(instance: DesiredInstance, observed: Mapping[str, Observation]) -> bool:
+    """Whether it, or else what it is hosted on, was found to answer; drift alone keeps nothing from working."""
+    seen = observed.get(instance.address, observed.get(present_address(instance.address)))
+    if seen is None or seen.presence is Presence.PRESENT:
+        return True
+    hosts = [observed.get(host) for host in instance.requirements.get(HOST, ())]
+    return seen.presence is not Presence.MISSING and all(h and h.presence is Presence.PRESENT for h in hosts)
 
 
 def _how(record: InstanceRecord, goes_along: bool, going: Going) -> tuple[Action, tuple[str, ...]]:
