@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from threading import Event
 
 from orchestrator.executors.base import Folders, OperationRequest
@@ -50,6 +50,7 @@ class RunContext:
         executors: Executors by artifact type.
         cancel: Set when the operator wants to stop.
         lock_fds: Descriptors of the deployment's lock.
+        newest_former: Address to the highest generation of the former instances that were left of it at the beginning.
     """
 
     tag: DeploymentTag
@@ -60,6 +61,7 @@ class RunContext:
     executors: ExecutorRegistry
     cancel: Event
     lock_fds: tuple[int, ...] = ()
+    newest_former: Mapping[str, int] = field(default_factory=dict)
 
 
 def creation_token(lineage: str, address: str, generation: int) -> str:
@@ -149,7 +151,9 @@ def _take_over(change: Change, writer: StateWriter) -> None:
 def _make(change: Change, context: RunContext, writer: StateWriter, progress: Callable[[str], None]) -> None:
     known = writer.state.instances
     old = known.get(change.address)
-    generation = _generation(change, old) if old is not None else _first_generation(change.address, known)
+    # What comes again counts on from what is left of it, or its former address would be taken when it moves.
+    left = context.newest_former.get(change.address, 0)
+    generation = _generation(change, old) if old is not None else left + 1
     instance = change.instance
     dependencies = instance.dependencies
     keeps = old is not None and change.action is Action.UPDATE
@@ -171,12 +175,6 @@ def _make(change: Change, context: RunContext, writer: StateWriter, progress: Ca
     )
     record = _run_operations(change, record, MAKING, context, writer, progress)
     writer.record(replace(record, lifecycle=Lifecycle.STARTED, dependencies=dependencies, pending=None))
-
-
-def _first_generation(address: str, known: Mapping[str, InstanceRecord]) -> int:
-    """One above those of all former instances that are left of an address of which nothing else is recorded."""
-    prefix = f"{address}@"
-    return max((former_generation(a) for a in known if a.startswith(prefix)), default=0) + 1
 
 
 def _generation(change: Change, old: InstanceRecord) -> int:

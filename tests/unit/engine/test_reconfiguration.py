@@ -26,6 +26,7 @@ from orchestrator.planning.observation import Observation, Presence
 from orchestrator.planning.plan import Change, Plan
 from orchestrator.planning.planner import Wanted, plan_apply, plan_destroy, plan_refresh
 from orchestrator.providers.base import DeploymentTag
+from orchestrator.state.former import newest_former
 from orchestrator.state.model import InstanceRecord, Lifecycle, State
 from orchestrator.state.secrets import SecretStore
 
@@ -221,6 +222,7 @@ class Bed:
             desired,
             Executors(self.world),
             threading.Event(),
+            newest_former=newest_former(self.state.instances),
         )
         settled = {a for a, c in plan.changes.items() if c.is_noop}
         waiting = [c for c in plan.changes.values() if not c.is_noop]
