@@ -13,8 +13,8 @@ from typing import Self
 
 from orchestrator.clients.object_store import ObjectStore, ObjectStoreError
 from orchestrator.errors import DeployError
-from orchestrator.executors.oscar_handover import MARK
 from orchestrator.executors.oscar_host import OscarHost, split_path
+from orchestrator.executors.oscar_shared import MARK
 from orchestrator.manifest.model import ManifestStorePath
 from orchestrator.services.deployment import open_for_reading
 from orchestrator.services.manifest import read_manifest
