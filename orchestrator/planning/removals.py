@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance
-from orchestrator.planning.graph import topological_order
+from orchestrator.planning.graph import DependencyCycleError, topological_order
 from orchestrator.planning.observation import Observation, Presence
 from orchestrator.planning.plan import Change
 from orchestrator.planning.records import HOST, MACHINE, generation_of, instance_of_record, targets_of
@@ -57,7 +57,7 @@ def plan_removals(going: Going) -> dict[str, Change]:
         if (name := _name_on_host(change.instance)) is not None
     }
     found: dict[str, Change] = {}
-    for address in topological_order(needed_by):
+    for address in _order(needed_by, going.gone):
         record, instance = going.gone[address], instances[address]
         name = _name_on_host(instance)
         twin = twins.get(name) if name else None
@@ -74,6 +74,21 @@ def plan_removals(going: Going) -> dict[str, Change]:
             after = tuple(dict.fromkeys((*before, *after)))
         found[address] = Change(address, record.type, action, reasons, instance, after)
     return found
+
+
+def _order(needed_by: dict[str, list[str]], gone: Mapping[str, InstanceRecord]) -> tuple[str, ...]:
+    """What needs something before that; takes needs out of ``needed_by`` until there is no circle.
+
+    There may be one after wiring was turned round by a run that was cut off: what was not rewired to the end may rely
+    on the old or the new, so that its needs are doubtful, and the first to be given up.
+    """
+    while True:
+        try:
+            return topological_order(needed_by)
+        except DependencyCycleError as circle:
+            needs = list(zip(circle.cycle, (*circle.cycle[1:], circle.cycle[0]), strict=True))
+            target, needing = next((n for n in needs if gone[n[1]].pending is not None), needs[-1])
+            needed_by[target] = [address for address in needed_by[target] if address != needing]
 
 
 def _aliases(instances: Mapping[str, DesiredInstance]) -> dict[str, str]:
