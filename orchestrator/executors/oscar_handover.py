@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.clients.oscar import OscarClient, OscarRefusedError, OscarUnreachableError
+from orchestrator.clients.oscar import OscarRefusedError, OscarUnreachableError
 from orchestrator.executors.base import OperationRequest
 from orchestrator.executors.oscar_drain import Sorted, read_jobs, sort_inputs, unfinished, wait_until_ended
 from orchestrator.executors.oscar_host import OscarHost, input_paths, split_path
-from orchestrator.executors.oscar_shared import MARK, Place, is_shared, is_there, marked
+from orchestrator.executors.oscar_shared import MARK, Place, is_shared, is_there, marked, wait_for_senders
 from orchestrator.planning.heirs import heirs_of
 from orchestrator.planning.records import CONNECTS_TO, HOST, targets_of
 from orchestrator.topology.model import Value
@@ -96,28 +95,7 @@ class Retirement:
         return False
 
     def _wait_for_senders(self) -> bool:
-        """Until jobs that may still send here have ended: their services send elsewhere by now, they perhaps not.
-
-        Returns:
-            False if some have not, or cannot be asked.
-        """
-        all_ended = True
-        paths = set(input_paths(self.request.instance.properties))
-        for record in self.request.known.values():
-            if record.inputs.get(f"properties.{_PATH}") not in paths or record.address == self.request.record.address:
-                continue
-            hosts = [self.request.known[a] for a in targets_of(record, HOST) if a in self.request.known]
-            if not hosts:
-                continue
-            client = OscarHost.of(hosts[0], self.request.secrets).client
-            service = str(record.inputs.get("properties.service"))
-            try:
-                begun = unfinished(client, service)
-                all_ended &= self._wait(partial(_still, client, service, begun), service)
-            except OscarUnreachableError as error:
-                self.request.progress(f"{service} cannot be asked what it still sends: {error.detail}")
-                all_ended = False
-        return all_ended
+        return wait_for_senders(self.request, input_paths(self.request.instance.properties), self.patience)
 
     def _stop_listening(self, service: Mapping[str, Value]) -> None:
         """From here on nothing new is taken; what was taken is finished."""
@@ -277,10 +255,6 @@ class Retirement:
     @staticmethod
     def _has_others(place: Place) -> bool:
         return any(not key.startswith(place.folder) for key in place.store.list(place.bucket))
-
-
-def _still(client: OscarClient, service: str, begun: set[str]) -> set[str]:
-    return unfinished(client, service) & begun
 
 
 def deregister(host: OscarHost, name: str) -> bool:

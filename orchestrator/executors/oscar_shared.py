@@ -8,10 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
+from orchestrator.clients.oscar import OscarClient, OscarUnreachableError
 from orchestrator.executors.base import OperationRequest
-from orchestrator.executors.oscar_drain import CLOCKS, Job, read_jobs, taken_inputs, unfinished, was_taken
+from orchestrator.executors.oscar_drain import (
+    CLOCKS,
+    Job,
+    read_jobs,
+    taken_inputs,
+    unfinished,
+    wait_until_ended,
+    was_taken,
+)
 from orchestrator.executors.oscar_host import OscarHost, input_paths, split_path
 from orchestrator.planning.records import HOST, targets_of
 from orchestrator.state.model import InstanceRecord
@@ -19,7 +29,6 @@ from orchestrator.topology.model import Value
 
 if TYPE_CHECKING:
     from orchestrator.clients.object_store import ObjectStore, StoredObject
-    from orchestrator.clients.oscar import OscarClient
 
 MARK = "again-"
 """Begins the name of a file that was handed over although it may have been worked on: it may come out twice."""
@@ -97,6 +106,48 @@ def is_shared(request: OperationRequest, host: OscarHost, path: str, names: Iter
         if name not in left_out and (path in input_paths(properties) or _still_reads(host.client, name, path)):
             return True
     return False
+
+
+def wait_for_senders(request: OperationRequest, paths: Iterable[str], patience: float) -> bool:
+    """Until jobs that may still send to some paths have ended: their services send elsewhere by now, they perhaps not.
+
+    Args:
+        request: The operation; its own service is not waited for.
+        paths: Bucket paths.
+        patience: Seconds to wait for each service.
+
+    Returns:
+        False if some have not, or cannot be asked.
+    """
+    all_ended = True
+    for record in senders_to(request, paths):
+        hosts = [request.known[a] for a in targets_of(record, HOST) if a in request.known]
+        if not hosts:
+            continue
+        client = OscarHost.of(hosts[0], request.secrets).client
+        service = str(record.inputs.get("properties.service"))
+        try:
+            begun = unfinished(client, service)
+            look = partial(_still, client, service, begun)
+            all_ended &= wait_until_ended(look, service, patience, request.cancel, request.progress)
+        except OscarUnreachableError as error:
+            request.progress(f"{service} cannot be asked what it still sends: {error.detail}")
+            all_ended = False
+    return all_ended
+
+
+def senders_to(request: OperationRequest, paths: Iterable[str]) -> list[InstanceRecord]:
+    """Other services whose results go to one of some paths, on whatever store."""
+    wanted = set(paths)
+    return [
+        record
+        for record in request.known.values()
+        if record.inputs.get("properties.output_path") in wanted and record.address != request.record.address
+    ]
+
+
+def _still(client: OscarClient, service: str, begun: set[str]) -> set[str]:
+    return unfinished(client, service) & begun
 
 
 def services_of(request: OperationRequest, host: str) -> Iterator[tuple[InstanceRecord, dict[str, Value]]]:

@@ -14,6 +14,7 @@ import pytest
 from orchestrator.clients.object_store import ObjectStore
 from orchestrator.executors.base import OperationRequest
 from orchestrator.executors.oscar_service import OscarServiceExecutor
+from orchestrator.executors.oscar_shared import MARK
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.records import instance_of_record
 from orchestrator.state.model import InstanceRecord
@@ -151,3 +152,120 @@ def test_two_branches_that_leave_a_path_read_what_waits_for_them(fork: Fork) -> 
                 done.result(60)
     assert fork.results("right", 3) == names
     assert fork.results("left", 3) == names
+
+
+def test_what_is_sent_to_both_ends_of_a_move_comes_out_once(fork: Fork) -> None:
+    """``source`` feeds the store that is left and the new one while the old ``left`` is still there."""
+    with fork.standins["third"].store() as old, fork.standins["first"].store() as first:
+        send(old, "before")
+        assert fork.results("left", 1) == ["before"]
+        time.sleep(2.1)  # beyond what clocks may differ by
+        fork.move("left", "second")
+        fork.configure("source")
+        # As if it had come between these two steps, to the old end alone.
+        send(old, "between")
+        for name in ("a", "b", "c"):
+            first.put("source", f"input/{name}", name.encode())
+        assert fork.results("right", 5) == ["a", "b", "before", "between", "c"]
+        fork.stop("left@1")
+        assert fork.results("left", 5) == ["a", "b", "before", "between", "c"]
+        time.sleep(1)
+    assert fork.results("left", 5) == ["a", "b", "before", "between", "c"]
+    assert fork.results("right", 5) == ["a", "b", "before", "between", "c"]
+
+
+def test_another_file_of_the_same_name_at_the_new_end_is_no_proof(fork: Fork) -> None:
+    with fork.standins["third"].store() as old, fork.standins["second"].store() as new:
+        send(old, "before")
+        assert fork.results("left", 1) == ["before"]
+        time.sleep(2.1)  # beyond what clocks may differ by
+        fork.move("left", "second")
+        fork.configure("source")
+        new.put("source", "output/a", b"another")
+        send(old, "a")
+        assert fork.results("left", 2) == ["a", "before"]
+        fork.stop("left@1")
+    assert fork.results("left", 3) == ["a", f"{MARK}a", "before"]
+    assert fork.results("right", 2) == ["a", "before"]
+
+
+def test_a_branch_that_joins_another_one_on_its_store_takes_nothing_twice(fork: Fork) -> None:
+    """``left`` comes back to where ``right`` is, to which the same files have been sent all the while."""
+    fork.move("left", "second")
+    fork.configure("source")
+    fork.stop("left@1")
+    with fork.standins["first"].store() as first:
+        first.put("source", "input/a", b"a")
+        assert fork.results("left", 1) == fork.results("right", 1) == ["a"]
+        time.sleep(2.1)  # beyond what clocks may differ by
+        fork.move("left", "third", former=2)
+        first.put("source", "input/b", b"b")
+        assert fork.results("left", 2) == ["a", "b"]
+        fork.configure("source")
+        first.put("source", "input/c", b"c")
+        assert fork.results("left", 3) == ["a", "b", "c"]
+        fork.stop("left@2")
+        time.sleep(1)
+    assert fork.results("left", 3) == fork.results("right", 3) == ["a", "b", "c"]
+
+
+def test_what_came_to_both_before_the_new_one_listened_is_handed_over_marked(fork: Fork) -> None:
+    fork.move("left", "second")
+    fork.configure("source")
+    fork.stop("left@1")
+    with fork.standins["first"].store() as first:
+        first.put("source", "input/a", b"a")
+        assert fork.results("left", 1) == ["a"]
+        time.sleep(2.1)  # beyond what clocks may differ by
+        # The old one listens no longer, and the new one not yet.
+        fork.silence("second", "left")
+        first.put("source", "input/b", b"b")
+        assert fork.results("right", 2) == ["a", "b"]
+        fork.move("left", "third", former=2)
+        fork.configure("source")
+        fork.stop("left@2")
+    assert fork.results("left", 2) == ["a", f"{MARK}b"]
+    assert fork.results("right", 3) == ["a", f"{MARK}b", "b"]
+
+
+def test_what_came_while_a_service_was_silenced_is_given_out_again_marked(fork: Fork) -> None:
+    """A run was cut off after the old ``left`` was silenced, and it is wanted at its old place again."""
+    with fork.standins["third"].store() as old:
+        send(old, "before")
+        assert fork.results("left", 1) == ["before"]
+        time.sleep(2.1)  # beyond what clocks may differ by
+        fork.move("left", "second")
+        fork.silence("third", "left")
+        send(old, "missed")
+        assert fork.results("right", 2) == ["before", "missed"]
+        del fork.records["left@1"]
+        fork.move("left", "third", former=2)
+        assert fork.results("left", 2) == [f"{MARK}missed", "before"]
+        fork.configure("source")
+        fork.stop("left@2")
+        send(old, "after")
+        assert fork.results("left", 3) == ["after", f"{MARK}missed", "before"]
+    assert fork.results("right", 4) == ["after", f"{MARK}missed", "before", "missed"]
+
+
+def test_a_branch_that_is_renamed_where_it_is_leaves_the_other_alone(fork: Fork) -> None:
+    """What came while neither listened comes out of the branch that stays marked the second time."""
+    left = fork.desired.pop("left")
+    source = fork.desired["source"]
+    fork.desired["source"] = replace(source, requirements={**source.requirements, "connects_to": ("other", "right")})
+    properties = {**left.properties, "service": "other", "output_path": "other/output"}
+    fork.desired["other"] = replace(left, address="other", node="other", properties=properties)
+    with fork.standins["third"].store() as old:
+        send(old, "before")
+        assert fork.results("left", 1) == ["before"]
+        time.sleep(2.1)  # beyond what clocks may differ by
+        fork.silence("third", "left")
+        send(old, "missed")
+        assert fork.results("right", 2) == ["before", "missed"]
+        for name in ("other", "source"):
+            fork.configure(name)
+        fork.stop("left")
+        send(old, "after")
+    assert fork.results("other", 2) == ["after", f"{MARK}missed"]
+    assert fork.results("right", 4) == ["after", f"{MARK}missed", "before", "missed"]
+    assert fork.results("left", 1) == ["before"]
