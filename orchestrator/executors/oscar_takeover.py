@@ -17,7 +17,7 @@ from orchestrator.executors.oscar_shared import (
     services_of,
     wait_for_senders,
 )
-from orchestrator.planning.at_work import sends_to
+from orchestrator.planning.at_work import answers, sends_to
 from orchestrator.planning.heirs import heirs_of
 from orchestrator.planning.records import CONNECTS_TO, HOST, targets_of
 from orchestrator.state.former import is_former
@@ -77,17 +77,18 @@ def silenced_paths(request: OperationRequest, host: OscarHost, wanted: Iterable[
         host: Where the service is registered.
         wanted: All that it is to listen to.
     """
-    name, address = request.instance.properties["service"], request.record.address
-    service = host.client.read_service(str(name))
-    if service is None:
-        return []
-    listened = set(listened_to(service))
+    name, own = request.instance.properties["service"], request.record
     before = {
         path
         for record, held in services_of(request, host.address)
-        if held["service"] == name and record.address != address
+        if held["service"] == name and record.address != own.address
         for path in input_paths(held)
     }
+    was_there = bool(before) or answers(own) or own.generation > 1
+    service = host.client.read_service(str(name)) if was_there else None
+    if service is None:
+        return []
+    listened = set(listened_to(service))
     fewer = listened <= set(wanted)
     return [p for p in input_paths(request.instance.properties) if p not in listened and (fewer or p in before)]
 
