@@ -16,6 +16,7 @@ from orchestrator.executors.oscar_takeover import (
     give_again,
     give_back,
     inherited_paths,
+    newly_taken_over,
     silence_branches,
     silence_predecessors,
     silence_rivals,
@@ -109,6 +110,7 @@ class OscarServiceExecutor:
                 ],
                 "outputs": [{"store": store, "path": path} for store, path in stores],
                 "image_digest": str(image.attributes.get("digest", "")),
+                **newly_taken_over(request),
             }
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.clients.oscar import OscarUnreachableError
@@ -18,7 +19,7 @@ from orchestrator.executors.oscar_shared import (
     wait_for_senders,
 )
 from orchestrator.planning.at_work import answers, sends_to
-from orchestrator.planning.heirs import heirs_of
+from orchestrator.planning.heirs import TOOK_OVER, going_beside, heirs_of
 from orchestrator.planning.records import CONNECTS_TO, HOST, targets_of
 from orchestrator.state.former import is_former
 from orchestrator.state.model import InstanceRecord
@@ -161,6 +162,9 @@ def silence_predecessors(request: OperationRequest, host: OscarHost, patience: f
     """
     own, address = input_paths(request.instance.properties), request.instance.address
     paths = [p for p in own if _is_sent(request, p, host.address)]
+    # Its own record does not say yet what it takes over from.
+    own_record = replace(request.record, attributes={**request.record.attributes, **newly_taken_over(request)})
+    known = {**request.known, address: own_record}
     found = []
     for record in request.known.values() if paths else ():
         at = next((a for a in targets_of(record, HOST) if a in request.known and a != host.address), None)
@@ -168,7 +172,7 @@ def silence_predecessors(request: OperationRequest, host: OscarHost, patience: f
             continue
         properties = _properties(record)
         common = set(paths) & set(input_paths(properties))
-        if common and address in heirs_of(record, request.known, request.desired):
+        if common and address in heirs_of(record, known, request.desired):
             name = str(properties["service"])
             try:
                 stop_reading(OscarHost.of(request.known[at], request.secrets), name, common)
@@ -180,6 +184,12 @@ def silence_predecessors(request: OperationRequest, host: OscarHost, patience: f
     if found:
         wait_for_senders(request, paths, patience)
     return found
+
+
+def newly_taken_over(request: OperationRequest) -> dict[str, Value]:
+    """The attribute of a service that is made while others go that read the same: what it takes over from."""
+    going = [] if answers(request.record) else going_beside(request.instance, request.known, request.desired)
+    return {TOOK_OVER: list[Value](going)} if going else {}
 
 
 def _is_sent(request: OperationRequest, path: str, host: str) -> bool:
