@@ -11,6 +11,7 @@ from orchestrator.clients.kubernetes import ClusterNode, KubernetesClient, Kuber
 from orchestrator.clients.oscar import observe_oscar
 from orchestrator.errors import OperationError
 from orchestrator.executors.base import DEGRADED, DEGRADED_BECAUSE, OperationRequest, OperationResult
+from orchestrator.executors.image import restore_archives
 from orchestrator.executors.kubeconfig import keep_kubeconfig, kubeconfig_file
 from orchestrator.executors.play import PlayOutcome, run_play
 from orchestrator.executors.play_inputs import InputResolver, find_machines, missing_machines
@@ -59,6 +60,8 @@ class AnsibleExecutor:
                 resolution="Apply the machines first, or correct the requirements in the template.",
             )
         missing = () if request.operation == "delete" else missing_machines(request)
+        if request.operation != "delete":
+            restore_archives(request)
         job = _build_job(request, machines)
         job["variables"]["machines_missing"] = list(missing)
         outcome = run_play(request, job)
