@@ -144,6 +144,7 @@ class ApplyFailedError(DeployError):
         failed: What each failed change failed at, by address.
         skipped: What each change that was left undone waited for in vain, by address.
         degraded: What each change that was done has to do without, by address.
+        causes: Why that is away, by its address, where more is known than that it does not answer.
     """
 
     def __init__(
@@ -155,11 +156,13 @@ class ApplyFailedError(DeployError):
         failed: Mapping[str, DeployError] | None = None,
         skipped: Mapping[str, str] | None = None,
         degraded: Mapping[str, Sequence[str]] | None = None,
+        causes: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(summary, detail=detail, resolution=resolution)
         self.failed = dict(failed or {})
         self.skipped = dict(skipped or {})
         self.degraded = dict(degraded or {})
+        self.causes = dict(causes or {})
 
 
 class DegradedError(ApplyFailedError):

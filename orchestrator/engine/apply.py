@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 
-from orchestrator.engine.degraded import degraded_parts
+from orchestrator.engine.degraded import degraded_causes, degraded_parts, with_causes
 from orchestrator.engine.hooks import (
     ChangeFailed,
     ChangeFinished,
@@ -45,12 +45,14 @@ class Outcome:
         failed: Why it failed.
         skipped: What each one waited for in vain.
         degraded: Of the ones done, what could not be reached and is left to a later apply.
+        causes: Of what could not be reached, why, where more is known than that it does not answer.
     """
 
     done: dict[str, float] = field(default_factory=dict)
     failed: dict[str, DeployError] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     degraded: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    causes: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_complete(self) -> bool:
@@ -133,9 +135,11 @@ class _Walk:
         if cause is None:
             self._outcome.done[address] = future.result()
             is_made = change.action in (*RENEWALS, Action.UPDATE)
-            degraded = degraded_parts(self._writer.state.instances.get(address)) if is_made else ()
+            record = self._writer.state.instances.get(address)
+            degraded = degraded_parts(record) if is_made else ()
             if degraded:
                 self._outcome.degraded[address] = degraded
+                self._outcome.causes.update(degraded_causes(record))
             self._hook(ChangeFinished(change, future.result(), degraded))
             self._schedule.finish(address)
         elif isinstance(cause, CancelledError):
@@ -155,7 +159,8 @@ class _Walk:
 
 def failure_of(outcome: Outcome, cancelled: bool) -> DeployError | None:
     """The one error that tells what an incomplete run failed at, or ``None`` if it is complete."""
-    partial = [f"{address} does without {', '.join(parts)}" for address, parts in outcome.degraded.items()]
+    causes = outcome.causes
+    partial = [f"{address} does without {with_causes(parts, causes)}" for address, parts in outcome.degraded.items()]
     if outcome.failed:
         lines = [f"{address}: {cause}" for address, cause in outcome.failed.items()]
         if partial:
@@ -169,6 +174,7 @@ def failure_of(outcome: Outcome, cancelled: bool) -> DeployError | None:
             failed=outcome.failed,
             skipped=outcome.skipped,
             degraded=outcome.degraded,
+            causes=causes,
         )
     if cancelled:
         undone = ", ".join([*outcome.skipped][:MOST_NAMES]) or "nothing"
@@ -185,5 +191,6 @@ def failure_of(outcome: Outcome, cancelled: bool) -> DeployError | None:
             detail="\n".join((*partial, "These could not be reached; all else was done.")),
             resolution="Bring them back and run the same command again: it completes what they are missing.",
             degraded=outcome.degraded,
+            causes=causes,
         )
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from threading import Event
 
 from orchestrator.executors.base import Folders, OperationRequest
@@ -50,6 +50,7 @@ class RunContext:
         executors: Executors by artifact type.
         cancel: Set when the operator wants to stop.
         lock_fds: Descriptors of the deployment's lock.
+        newest_former: Address to the highest generation of the former instances that were left of it at the beginning.
     """
 
     tag: DeploymentTag
@@ -60,6 +61,7 @@ class RunContext:
     executors: ExecutorRegistry
     cancel: Event
     lock_fds: tuple[int, ...] = ()
+    newest_former: Mapping[str, int] = field(default_factory=dict)
 
 
 def creation_token(lineage: str, address: str, generation: int) -> str:
@@ -123,7 +125,9 @@ def _set_aside(change: Change, writer: StateWriter) -> None:
     """
     old = writer.state.instances.get(change.address)
     if old is not None and old.generation == former_generation(change.former):
-        writer.record(replace(old, address=change.former, pending=None))
+        # What an earlier run let go of stays so: nothing has to be kept for it any longer.
+        let_go = old.pending if old.pending is not None and old.pending.action == Action.FORGET.value else None
+        writer.record(replace(old, address=change.former, pending=let_go))
 
 
 def _take_over(change: Change, writer: StateWriter) -> None:
@@ -147,7 +151,9 @@ def _take_over(change: Change, writer: StateWriter) -> None:
 def _make(change: Change, context: RunContext, writer: StateWriter, progress: Callable[[str], None]) -> None:
     known = writer.state.instances
     old = known.get(change.address)
-    generation = _generation(change, old)
+    # What comes again counts on from what is left of it, or its former address would be taken when it moves.
+    left = context.newest_former.get(change.address, 0)
+    generation = _generation(change, old) if old is not None else left + 1
     instance = change.instance
     dependencies = instance.dependencies
     keeps = old is not None and change.action is Action.UPDATE
@@ -171,10 +177,8 @@ def _make(change: Change, context: RunContext, writer: StateWriter, progress: Ca
     writer.record(replace(record, lifecycle=Lifecycle.STARTED, dependencies=dependencies, pending=None))
 
 
-def _generation(change: Change, old: InstanceRecord | None) -> int:
+def _generation(change: Change, old: InstanceRecord) -> int:
     """The next number where a new object takes the place of an old one; the same where a cut-off create goes on."""
-    if old is None:
-        return 1
     if change.action is Action.MOVE:
         return former_generation(change.former) + 1
     cut_off = old.pending is not None and old.pending.action in ("create", "move", "replace")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from orchestrator.engine.degraded import degraded_parts
+from orchestrator.engine.degraded import degraded_causes, degraded_parts, with_causes
 from orchestrator.engine.operations import RunContext, request_for
 from orchestrator.errors import DeployError
 from orchestrator.planning.actions import Action
@@ -117,9 +117,8 @@ def _incomplete(seen: Observation, record: InstanceRecord) -> Observation:
     parts = degraded_parts(record)
     if not parts or seen.presence in (Presence.MISSING, Presence.DEGRADED):
         return seen
-    return replace(
-        seen, presence=Presence.DEGRADED, detail=f"{', '.join(parts)} could not be reached when it was last applied"
-    )
+    named = with_causes(parts, degraded_causes(record))
+    return replace(seen, presence=Presence.DEGRADED, detail=f"{named} could not be reached when it was last applied")
 
 
 def _observe(

@@ -13,7 +13,8 @@ from orchestrator.clients.kubernetes import ClusterNode, KubernetesClient, Kuber
 from orchestrator.clients.oscar import observe_oscar
 from orchestrator.errors import OperationError
 from orchestrator.executors.ansible_process import DEPLOYMENT_KEY
-from orchestrator.executors.base import DEGRADED, OperationRequest, OperationResult
+from orchestrator.executors.base import DEGRADED, DEGRADED_BECAUSE, OperationRequest, OperationResult
+from orchestrator.executors.image import restore_archives
 from orchestrator.executors.k3s_cluster import configuration_differences, count_servers, labels_of, needs_upgrade
 from orchestrator.executors.kubeconfig import keep_kubeconfig, kubeconfig_file
 from orchestrator.executors.login import has_own_key, login_to
@@ -47,7 +48,8 @@ class AnsibleExecutor:
         """Run the operation's playbook.
 
         Machines that cannot be reached are done without, unless it is the first one, which carries the server, or
-        something is to be removed: the attribute ``degraded`` lists their addresses.
+        something is to be removed: the attribute ``degraded`` lists their addresses. So is a board that does not come
+        back from a reboot that the play does.
 
         Raises:
             OperationError: If a task failed, the first machine could not be reached, or the play took too long;
@@ -62,7 +64,10 @@ class AnsibleExecutor:
                 detail=f"{request.instance.address}: no machine was found by way of its host and machine requirements.",
                 resolution="Apply the machines first, or correct the requirements in the template.",
             )
-        missing = () if request.operation == "delete" else missing_machines(request, count_servers(request))
+        servers = count_servers(request)
+        missing = () if request.operation == "delete" else missing_machines(request, servers)
+        if request.operation != "delete":
+            restore_archives(request)
         job = _build_job(request, machines)
         job["variables"]["machines_missing"] = list(missing)
         upgrade = job.pop("upgrade")
@@ -72,13 +77,12 @@ class AnsibleExecutor:
         away = () if outcome.status == "successful" else _bearable(request, job, machines, outcome)
         if outcome.status != "successful" and not away:
             error = _explain(request, outcome, job["timeout"])
-            lacking = outcome.away or any(outcome.is_away(_name(m)) for m in machines[: count_servers(request)])
-            raise error.passing() if lacking else error
+            raise error.passing() if _may_pass(outcome, [_name(m) for m in machines[:servers]]) else error
         keep_kubeconfig(request, outcome.attributes)
-        if missing or away:
-            request.progress(f"went on without {', '.join((*missing, *away))}, which cannot be reached")
+        causes = {m.address: cause for m in machines if m.address in away and (cause := outcome.cause_of(_name(m)))}
+        _tell_left_out(request, (*missing, *away), causes)
         return OperationResult(
-            {**outcome.attributes, **_degraded(request, (*missing, *away))}, changed=outcome.changed > 0
+            {**outcome.attributes, **_degraded(request, (*missing, *away), causes)}, changed=outcome.changed > 0
         )
 
     def observe(self, request: OperationRequest) -> Observation:
@@ -232,15 +236,36 @@ def _bearable(
     return away if is_bearable else ()
 
 
-def _degraded(request: OperationRequest, left_out: tuple[str, ...]) -> dict[str, Value]:
-    """The attribute that lists what was left out by this play and the ones before it in the same change."""
+def _tell_left_out(request: OperationRequest, left_out: Sequence[str], causes: Mapping[str, str]) -> None:
+    silent = [address for address in left_out if address not in causes]
+    if silent:
+        request.progress(f"went on without {', '.join(silent)}, which cannot be reached")
+    for address, cause in causes.items():
+        request.progress(f"went on without {address}, which {cause}")
+
+
+def _may_pass(outcome: PlayOutcome, servers: Sequence[str]) -> bool:
+    """Whether it failed only at machines that do not answer now; a reboot was waited for long enough already."""
+    is_away = bool(outcome.away) or any(outcome.is_away(server) for server in servers)
+    return is_away and not any(outcome.cause_of(server) for server in servers)
+
+
+def _degraded(request: OperationRequest, left_out: tuple[str, ...], causes: Mapping[str, str]) -> dict[str, Value]:
+    """The attributes that say what was left out by this play and the ones before it in the same change, and why.
+
+    What was waited for in vain once, and was not reached since, is away for the same cause.
+    """
     kind = request.implementation.artifact_type
     plays = [o.name for o in request.instance.operations.values() if o.artifact_type == kind]
     before = request.record.attributes.get(DEGRADED)
     known = [str(address) for address in before] if isinstance(before, list) else []
     earlier = known if plays and request.operation != plays[0] else []
     merged: list[Value] = [*dict.fromkeys((*earlier, *left_out))]
-    return {DEGRADED: merged} if merged or known else {}
+    because = request.record.attributes.get(DEGRADED_BECAUSE)
+    told = {**(because if isinstance(because, dict) else {}), **causes}
+    still: dict[str, Value] = {address: told[address] for address in map(str, merged) if address in told}
+    found: dict[str, Value] = {DEGRADED: merged} if merged or known else {}
+    return {**found, DEGRADED_BECAUSE: still} if still or because else found
 
 
 def _explain(
@@ -250,6 +275,8 @@ def _explain(
     parts = []
     for host, event in outcome.failures.items():
         what = "cannot be reached at" if event["kind"] == "unreachable" else "failed at"
+        if outcome.cause_of(host):
+            what = f"{outcome.cause_of(host)}, and {what}"
         parts.append(f"{host} {what} the task {event['task']!r}: {event['message']}")
     if outcome.overdue:
         parts.append(f"{playbook} was stopped: {outcome.overdue}.")

@@ -215,12 +215,19 @@ def failure(kind: str, details: Mapping[str, Any]) -> dict[str, Any]:
     if not any(parts):
         parts.append(_text(result.get("stdout")))
     message = "\n".join(dict.fromkeys(part for part in parts if part))
-    return {
+    told = {
         "kind": "unreachable" if kind == "runner_on_unreachable" else "failed",
         "host": details.get("host", ""),
         "task": details.get("task", ""),
         "message": message[-_MESSAGE_LIMIT:],
     }
+    return {**told, "cause": _not_back(result)} if result.get("rebooted") else told
+
+
+def _not_back(result: Mapping[str, Any]) -> str:
+    """What became of a machine whose reboot began and was waited for in vain, as a clause."""
+    bound = re.search(r"timeout=(\d+)", _text(result.get("msg")))
+    return f"did not come back from its reboot within {bound[1] if bound else result.get('elapsed', '?')} s"
 
 
 def _text(value: Any) -> str:

@@ -19,6 +19,9 @@ from orchestrator.topology.model import Value
 DEGRADED = "degraded"
 """Attribute that lists what could not be reached and was left out; empty once an operation has reached everything."""
 
+DEGRADED_BECAUSE = "degraded_because"
+"""Attribute that says why, by address and as a clause, where more is known than that it does not answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Folders:

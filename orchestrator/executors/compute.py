@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
+from orchestrator.errors import ProviderError
 from orchestrator.executors.ansible_process import DEPLOYMENT_KEY
 from orchestrator.executors.base import OperationRequest, OperationResult
 from orchestrator.executors.login import has_own_key, host_key_attributes, login_to
@@ -49,9 +50,7 @@ class MachineExecutor:
         from orchestrator.remote.ssh import wait_for_ssh  # noqa: PLC0415 - the same
 
         machine = provider.create(self._machine_request(request, place), request.progress)
-        if machine.state is MachineState.STOPPED:
-            request.progress("starting it again")
-            machine = provider.start(machine.id)
+        machine = mended(machine, provider, request)
         limit = LOGIN_TIMEOUT if place else BOOT_TIMEOUT
         request.progress(f"waiting for SSH at {machine.host}, {limit:.0f} s at most")
         attributes = _pinned_before(_attributes(machine, _hostname(request)), request.record)
@@ -62,24 +61,24 @@ class MachineExecutor:
         return OperationResult({**attributes, **host_key_attributes(pinned)})
 
     def observe(self, request: OperationRequest) -> Observation:
-        """Whether the provider still has the machine, and running."""
+        """Whether the provider still has the machine, running and set up as it was recorded."""
         found = self._machines(request)
         machine = found.get(request.instance.address)
         if machine is None:
             return Observation(Presence.MISSING, "the provider has no such machine")
         if machine.state is MachineState.UNREACHABLE:
             away = Difference("state", MachineState.RUNNING.value, MachineState.UNREACHABLE.value)
-            detail = f"the machine cannot be worked on: {machine.details.get('reason')}"
+            detail = f"the machine cannot be worked on: {machine.reason}"
             return Observation(Presence.DEGRADED, detail, differences=(away,))
         attributes = _attributes(machine, _hostname(request))
         if not is_host_key(attributes["host_key"]):
             # Nobody knew it beforehand; what the machine showed at the first contact is recorded.
             del attributes["host_key"]
         differences = compare_attributes(request.record.attributes, attributes)
-        if machine.state is MachineState.STOPPED:
-            stopped = Difference("state", MachineState.RUNNING.value, MachineState.STOPPED.value)
-            detail = "; ".join(filter(None, ("the machine is stopped", in_words(differences))))
-            return Observation(Presence.DEGRADED, detail, attributes, (stopped, *differences))
+        if machine.state is not MachineState.RUNNING:
+            state = Difference("state", MachineState.RUNNING.value, machine.state.value)
+            detail = "; ".join(filter(None, (f"the machine is {machine.state.value}", in_words(differences))))
+            return Observation(Presence.DEGRADED, detail, attributes, (state, *differences))
         return drifted(differences, "running", attributes)
 
     def _delete(self, request: OperationRequest, provider: MachineProvider) -> OperationResult:
@@ -152,6 +151,26 @@ class MachineExecutor:
         )
 
 
+def mended(machine: Machine, provider: MachineProvider, request: OperationRequest) -> Machine:
+    """The machine set up as it was recorded, where somebody changed it since, and running."""
+    recorded = request.record.attributes
+    changed = compare_attributes(recorded, machine.setup)
+    if changed:
+        request.progress(f"setting it up as it was: {in_words(changed)}")
+        machine = provider.adjust(machine.id, {d.name: d.recorded for d in changed})
+        still = compare_attributes(recorded, machine.setup)
+        if still:
+            raise ProviderError(
+                "A machine could not be set up as it was.",
+                detail=f"{request.instance.address}: {in_words(still)}, though its provider was asked to change it.",
+                resolution="Accept it with `--refresh-only`, or make the machine anew with `--replace`.",
+            )
+    if machine.state is not MachineState.RUNNING:
+        request.progress("starting it again")
+        machine = provider.start(machine.id)
+    return machine
+
+
 def _hostname(request: OperationRequest) -> str:
     """A DNS label that is unique in the deployment: node name and index."""
     return f"{request.instance.node}-{request.instance.index}".replace("_", "-").lower()[:63]
@@ -188,5 +207,6 @@ def _attributes(machine: Machine, hostname: str) -> dict[str, Value]:
         "user": machine.user,
         "host_key": machine.host_key,
         "hostname": hostname,
+        **machine.setup,
         **machine.details,
     }

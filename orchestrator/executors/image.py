@@ -18,12 +18,24 @@ class ImageExecutor:
         return let_go_of_image(request) if request.operation == "delete" else make_image(request)
 
     def observe(self, request: OperationRequest) -> Observation:
-        """Look whether image and archive are there."""
-        reference, archive = request.record.attributes.get("reference"), request.record.attributes.get("archive")
-        if not isinstance(reference, str) or not isinstance(archive, str):
+        """Look whether the image is there; its archive is made again when a play needs it."""
+        reference = request.record.attributes.get("reference")
+        if not isinstance(reference, str):
             return Observation(Presence.UNKNOWN, "the image was not made yet")
-        if not (request.folders.cache / archive).is_file():
-            return Observation(Presence.MISSING, f"the archive of {reference} is gone")
         from orchestrator.executors.image_on_engine import look_for_image  # noqa: PLC0415 - the same
 
         return look_for_image(request, reference)
+
+
+def restore_archives(request: OperationRequest) -> None:
+    """Have the archives of the images that an instance requires: they may have been made in another working folder.
+
+    Raises:
+        OperationError: If the container engine has such an image no longer.
+    """
+    for record in request.requirement_targets("image"):
+        archive = record.attributes.get("archive")
+        if isinstance(archive, str) and not (request.folders.cache / archive).is_file():
+            from orchestrator.executors.image_on_engine import restore_archive  # noqa: PLC0415 - takes long
+
+            restore_archive(request, record)

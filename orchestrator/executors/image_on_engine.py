@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import docker
@@ -15,6 +16,7 @@ from orchestrator.images.base_image import IMAGE_LABEL
 from orchestrator.images.build_container import build_lock, find_image
 from orchestrator.images.component import ComponentImage, ImageMaker
 from orchestrator.planning.observation import Difference, Observation, Presence
+from orchestrator.state.model import InstanceRecord
 
 _OURS = "continuum-deploy/"
 _USERS = ".users"
@@ -51,10 +53,7 @@ def make_image(request: OperationRequest) -> OperationResult:
     with build_lock(image.id):
         if image.reference.startswith(_OURS):
             _claim(maker.client, image, request)
-        users = request.folders.cache / f"{archive}{_USERS}"
-        users.mkdir(parents=True, exist_ok=True)
-        _marker(users, request).touch()
-        maker.save(image, request.folders.cache / archive)
+        _save(maker, image, request.folders.cache / archive, request)
     return OperationResult(
         {
             "reference": image.reference,
@@ -63,6 +62,27 @@ def make_image(request: OperationRequest) -> OperationResult:
             "archive": str(archive),
         }
     )
+
+
+def restore_archive(request: OperationRequest, record: InstanceRecord) -> None:
+    """Save the image of ``record`` again, whose archive is not in this working folder.
+
+    Raises:
+        OperationError: If the engine has another image under its name, or none.
+    """
+    reference, digest = str(record.attributes.get("reference")), str(record.attributes.get("digest"))
+    maker = ImageMaker(connect(), engine_architecture(), request.progress, request.cancel)
+    with build_lock(digest):
+        if find_image(maker.client, reference) != digest:
+            raise OperationError(
+                "The archive of an image is gone.",
+                detail=f"{request.instance.address} needs the archive of {reference} ({digest}), which is not in this "
+                "working folder, and the container engine has no such image to save it from.",
+                resolution=f"Have it made anew: `deploy apply FILE --replace {record.address}`.",
+            )
+        image = ComponentImage(reference, digest, str(record.attributes.get("architecture")))
+        user = replace(request, instance=replace(request.instance, address=record.address))
+        _save(maker, image, request.folders.cache / str(record.attributes["archive"]), user)
 
 
 def let_go_of_image(request: OperationRequest) -> OperationResult:
@@ -105,6 +125,14 @@ def _make(request: OperationRequest, maker: ImageMaker) -> ComponentImage:
     if request.instance.settings.get("pass_through") is True:
         return maker.passing_on(component)
     return maker.pulled(str(properties.get("image") or ""))
+
+
+def _save(maker: ImageMaker, image: ComponentImage, archive: Path, request: OperationRequest) -> None:
+    """Write the archive, and say that this instance uses it."""
+    users = archive.with_name(f"{archive.name}{_USERS}")
+    users.mkdir(parents=True, exist_ok=True)
+    _marker(users, request).touch()
+    maker.save(image, archive)
 
 
 def _claim(client: docker.DockerClient, image: ComponentImage, request: OperationRequest) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Event
@@ -21,7 +21,7 @@ SUCCEEDED = "Succeeded"
 ENDED = (SUCCEEDED, "Failed")
 _POLL = 0.5
 _SAY_EVERY = 10.0
-_CLOCKS = timedelta(seconds=2)
+CLOCKS = timedelta(seconds=2)
 """How far the times of a job and of its object may lie apart: OSCAR gives whole seconds."""
 
 _TAKEN = re.compile(r"^input: (.+)$|Downloading item from bucket '([^'\n]+)' with key '([^'\n]+)'", re.MULTILINE)
@@ -125,16 +125,25 @@ def sort_inputs(bucket: str, objects: Mapping[str, StoredObject], jobs: Mapping[
     unclear: list[str] = []
     for key, found in objects.items():
         own = [j for j in jobs.values() if f"{bucket}/{key}" in j.inputs]
-        recent = [j for j in own if j.created is None or j.created >= found.modified - _CLOCKS]
-        if any(j.status == SUCCEEDED for j in recent):
+        if any(j.status == SUCCEEDED for j in _recent(own, found)):
             done.append(key)
         elif own or horizon is None:
             unclear.append(key)
         elif found.modified < horizon:
             done.append(key)
         else:
-            (untouched if found.modified > horizon + _CLOCKS else unclear).append(key)
+            (untouched if found.modified > horizon + CLOCKS else unclear).append(key)
     return Sorted(tuple(done), tuple(untouched), tuple(unclear))
+
+
+def was_taken(bucket: str, key: str, found: StoredObject, jobs: Mapping[str, Job]) -> bool:
+    """Whether a job is known that was made for an object as it is there now."""
+    return bool(_recent((j for j in jobs.values() if f"{bucket}/{key}" in j.inputs), found))
+
+
+def _recent(jobs: Iterable[Job], found: StoredObject) -> list[Job]:
+    """Those jobs that were not made for an earlier object of the same key."""
+    return [j for j in jobs if j.created is None or j.created >= found.modified - CLOCKS]
 
 
 def _moment(value: object) -> datetime | None:

@@ -5,26 +5,23 @@ What is done here with a file, and what is promised, is in ``docs/reconfiguratio
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.clients.oscar import OscarClient, OscarRefusedError, OscarUnreachableError
+from orchestrator.clients.oscar import OscarRefusedError, OscarUnreachableError
 from orchestrator.executors.base import OperationRequest
 from orchestrator.executors.oscar_drain import Sorted, read_jobs, sort_inputs, unfinished, wait_until_ended
 from orchestrator.executors.oscar_host import OscarHost, input_paths, split_path
+from orchestrator.executors.oscar_shared import MARK, Place, is_shared, is_there, marked, wait_for_senders
 from orchestrator.planning.heirs import heirs_of
 from orchestrator.planning.records import CONNECTS_TO, HOST, targets_of
 from orchestrator.topology.model import Value
 
 if TYPE_CHECKING:
-    from orchestrator.clients.object_store import ObjectStore
-
-MARK = "again-"
-"""Begins the name of a file that was handed over although it may have been worked on: it may come out twice."""
+    from orchestrator.clients.object_store import ObjectStore, StoredObject
 
 FORMER = "-former"
 """Ends the name of the bucket in which inputs that are done are kept where their place is taken away."""
@@ -34,24 +31,6 @@ _SWEEPS = 20
 _QUIET = 2.0
 _LOOKS = 3
 _PATH = "output_path"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A folder in a bucket of an open store."""
-
-    store: ObjectStore
-    bucket: str
-    folder: str
-
-    @classmethod
-    def at(cls, store: ObjectStore, path: str) -> Place:
-        """The place that a service's path names."""
-        return cls(store, *split_path(path))
-
-    def key_of(self, name: str) -> str:
-        """The key of a file of that name, marked or not."""
-        return f"{self.folder}{name}"
 
 
 class Retirement:
@@ -82,18 +61,19 @@ class Retirement:
         with ExitStack() as stack:
             own = stack.enter_context(self.host.open_store())
             places = {
-                Place.at(own, path): [
-                    Place.at(stack.enter_context(host.open_store()), target) for host, target in self._heir_paths(path)
+                Place.at(own, path, shared=is_shared(self.request, self.host, path, [self.name])): [
+                    Place.at(stack.enter_context(host.open_store()), target, shared=shared, reader=(host.client, name))
+                    for host, target, name, shared in self._heir_paths(path)
                 ]
                 for path in input_paths(self.request.instance.properties)
             }
             for place, heirs in places.items():
-                self._settle(place, heirs, registered=service is not None)
+                (self._copy if place.shared else self._settle)(place, heirs, registered=service is not None)
             if not self.stays and not targets_of(self.request.record, CONNECTS_TO):
                 self._save_results(own, stack)
             deregister(self.host, self.name)
             for place, heirs in places.items():
-                if heirs:
+                if heirs and not place.shared:
                     self._take_away(place, heirs)
         return True
 
@@ -114,33 +94,19 @@ class Retirement:
         )
         return False
 
-    def _wait_for_senders(self) -> None:
-        """Until jobs that may still send here have ended: their services send elsewhere by now, they perhaps not."""
-        paths = set(input_paths(self.request.instance.properties))
-        for record in self.request.known.values():
-            if record.inputs.get(f"properties.{_PATH}") not in paths or record.address == self.request.record.address:
-                continue
-            hosts = [self.request.known[a] for a in targets_of(record, HOST) if a in self.request.known]
-            if not hosts:
-                continue
-            client = OscarHost.of(hosts[0], self.request.secrets).client
-            service = str(record.inputs.get("properties.service"))
-            try:
-                begun = unfinished(client, service)
-                self._wait(partial(_still, client, service, begun), service)
-            except OscarUnreachableError as error:
-                self.request.progress(f"{service} cannot be asked what it still sends: {error.detail}")
+    def _wait_for_senders(self) -> bool:
+        return wait_for_senders(self.request, input_paths(self.request.instance.properties), self.patience)
 
     def _stop_listening(self, service: Mapping[str, Value]) -> None:
         """From here on nothing new is taken; what was taken is finished."""
         self.host.client.replace_service({**service, "input": []})
         self._wait(lambda: unfinished(self.host.client, self.name), self.name)
 
-    def _wait(self, look: Callable[[], Collection[str]], what: str) -> None:
-        wait_until_ended(look, what, self.patience, self.request.cancel, self.request.progress)
+    def _wait(self, look: Callable[[], Collection[str]], what: str) -> bool:
+        return wait_until_ended(look, what, self.patience, self.request.cancel, self.request.progress)
 
-    def _heir_paths(self, path: str) -> list[tuple[OscarHost, str]]:
-        """Store and path of every heir; never the place itself."""
+    def _heir_paths(self, path: str) -> list[tuple[OscarHost, str, str, bool]]:
+        """Store, path and name of every heir, and whether others read there as well; never the place itself."""
         found = []
         for address in self.heirs:
             instance, known = self.request.desired[address], self.request.known
@@ -150,17 +116,19 @@ class Retirement:
             paths = input_paths(instance.properties)
             target = path if path in paths else paths[0]
             if (hosts[0].address, target) != (self.host.address, path):
-                found.append((OscarHost.of(hosts[0], self.request.secrets), target))
+                host, name = OscarHost.of(hosts[0], self.request.secrets), str(instance.properties["service"])
+                found.append((host, target, name, is_shared(self.request, host, target, [name])))
         return found
+
+    def _sort(self, place: Place, found: Mapping[str, StoredObject], *, registered: bool) -> Sorted:
+        if registered:
+            return sort_inputs(place.bucket, found, read_jobs(self.host.client, self.name))
+        # An earlier attempt was cut off between taking the service away and its place.
+        return Sorted(unclear=tuple(found))
 
     def _settle(self, place: Place, heirs: list[Place], *, registered: bool) -> None:
         """Hand over what was not taken, marked what cannot be told; keep the rest."""
-        found = place.store.list_objects(place.bucket, place.folder)
-        if registered:
-            inputs = sort_inputs(place.bucket, found, read_jobs(self.host.client, self.name))
-        else:
-            # An earlier attempt was cut off between taking the service away and its place.
-            inputs = Sorted(unclear=tuple(found))
+        inputs = self._sort(place, place.store.list_objects(place.bucket, place.folder), registered=registered)
         if heirs:
             self._hand_over(place, heirs, inputs.untouched, "")
             self._hand_over(place, heirs, inputs.unclear, MARK)
@@ -168,21 +136,50 @@ class Retirement:
         elif not self.heirs:
             self._keep_left(place, (*inputs.untouched, *inputs.unclear))
 
-    def _hand_over(self, place: Place, heirs: Iterable[Place], keys: Iterable[str], mark: str) -> None:
-        """Copy to every heir, then remove: a crash in between leaves a copy, which is found and not made again."""
-        number = 0
+    def _copy(self, place: Place, heirs: list[Place], *, registered: bool) -> None:
+        """Others read this too: copy what was not taken, and let everything lie.
+
+        What comes while this looks the first time is found the second time.
+        """
+        seen: dict[str, StoredObject] = {}
+        for look in range(2):
+            if look:
+                self.request.cancel.wait(_QUIET)
+            objects = place.store.list_objects(place.bucket, place.folder)
+            found = {key: there for key, there in objects.items() if seen.get(key) != there}
+            seen |= found
+            # What is sent to the heir's store as well has come there by then.
+            all_sent = self._wait_for_senders()
+            inputs = self._sort(place, found, registered=registered)
+            if heirs:
+                self._hand_over(place, heirs, inputs.untouched, "" if all_sent else MARK)
+                self._hand_over(place, heirs, inputs.unclear, MARK)
+            elif not self.heirs:
+                self._keep_left(place, (*inputs.untouched, *inputs.unclear))
+        self.request.progress(f"{place.bucket}/{place.folder} stays as it is on {self.host.name}: others read it")
+
+    def _hand_over(self, place: Place, heirs: Iterable[Place], keys: Collection[str], mark: str) -> None:
+        """Copy to every heir, then remove: a crash in between leaves a copy, which is found and not made again.
+
+        What others read as well is not removed, and may have been sent to both places.
+        """
+        numbers = Counter[bool]()
+        taken = [(heir, heir.read_jobs() if keys else {}) for heir in heirs]
         for key in keys:
-            content = place.store.get(place.bucket, key)
-            etag = place.store.list(place.bucket, key).get(key)
-            folder, _, name = key.removeprefix(place.folder).rpartition("/")
-            for heir in heirs:
-                target = heir.key_of(f"{folder}/{mark}{name}" if folder else f"{mark}{name}")
-                if heir.store.list(heir.bucket, target).get(target) != etag:
+            content, etag = place.store.get(place.bucket, key), place.store.list(place.bucket, key).get(key)
+            name = key.removeprefix(place.folder)
+            for heir, jobs in taken:
+                if (place.shared or heir.shared) and is_there(place, heir, name, jobs):
+                    continue
+                doubtful = bool(mark) or heir.shared or (place.shared and heir.find(name)[1] is not None)
+                target, there = heir.find(marked(name) if doubtful else name)
+                if there is None or there.etag != etag:
                     heir.store.put(heir.bucket, target, content)
-            place.store.delete(place.bucket, key)
-            number += 1
-        if number:
-            how = f", marked {MARK}* since they may have been worked on" if mark else ""
+                numbers[doubtful] += 1
+            if not place.shared:
+                place.store.delete(place.bucket, key)
+        for doubtful, number in numbers.items():
+            how = f", marked {MARK}* since they may have been worked on" if doubtful else ""
             self.request.progress(f"handed over {number} of the files left in {place.bucket}/{place.folder}{how}")
 
     def _save_results(self, own: ObjectStore, stack: ExitStack) -> None:
@@ -258,10 +255,6 @@ class Retirement:
     @staticmethod
     def _has_others(place: Place) -> bool:
         return any(not key.startswith(place.folder) for key in place.store.list(place.bucket))
-
-
-def _still(client: OscarClient, service: str, begun: set[str]) -> set[str]:
-    return unfinished(client, service) & begun
 
 
 def deregister(host: OscarHost, name: str) -> bool:

@@ -10,14 +10,24 @@ from orchestrator.errors import OperationError
 from orchestrator.executors.base import OperationRequest, OperationResult
 from orchestrator.executors.oscar_handover import Retirement, deregister
 from orchestrator.executors.oscar_host import OscarHost, input_paths, text_of
-from orchestrator.executors.oscar_takeover import forget_sender, give_again, inherited_paths, silence_rivals
+from orchestrator.executors.oscar_shared import listened_to
+from orchestrator.executors.oscar_takeover import (
+    forget_sender,
+    give_again,
+    give_back,
+    inherited_paths,
+    newly_taken_over,
+    silence_branches,
+    silence_predecessors,
+    silence_rivals,
+    silenced_paths,
+)
 from orchestrator.planning.drift import compare, drifted, quantity
 from orchestrator.planning.observation import Difference, Observation, Presence
 from orchestrator.state.model import InstanceRecord
 from orchestrator.state.secrets import references
 from orchestrator.topology.model import Value
 
-_ATTEMPTS = 5
 _PATIENCE = 300.0
 """Seconds that a service which goes may take for what it has begun."""
 
@@ -80,8 +90,7 @@ class OscarServiceExecutor:
                 return Observation(Presence.DEGRADED, f"the store of {name} has a new certificate")
         return Observation(Presence.PRESENT)
 
-    @staticmethod
-    def _configure(request: OperationRequest) -> OperationResult:
+    def _configure(self, request: OperationRequest) -> OperationResult:
         host = OscarHost.of(_host_record(request), request.secrets)
         following = [OscarHost.of(record, request.secrets) for record in _next_hosts(request)]
         image = _image_record(request)
@@ -89,12 +98,7 @@ class OscarServiceExecutor:
             request.instance.properties, str(image.attributes["reference"]), following, inherited_paths(request)
         )
         request.progress(f"registering the service {document['name']} at {host.client.endpoint}")
-        rivals = silence_rivals(request, host)
-        _register(host, document, request)
-        if rivals and (number := give_again(request, host, rivals)):
-            request.progress(
-                f"gave out {number} files again that came between {', '.join(rivals)} and {document['name']}"
-            )
+        self._register_and_take_over(request, host, document)
         stores = [(h.store_endpoint, document_path) for h, document_path in _outputs(request, following or [host])]
         name = str(document["name"])
         return OperationResult(
@@ -106,8 +110,22 @@ class OscarServiceExecutor:
                 ],
                 "outputs": [{"store": store, "path": path} for store, path in stores],
                 "image_digest": str(image.attributes.get("digest", "")),
+                **newly_taken_over(request),
             }
         )
+
+    def _register_and_take_over(self, request: OperationRequest, host: OscarHost, document: dict[str, Value]) -> None:
+        """Register, so that nothing is taken by two that should be taken by one, and nothing by none."""
+        name = str(document["name"])
+        missed = silenced_paths(request, host, listened_to(document))
+        rivals = silence_rivals(request, host)
+        elsewhere = silence_predecessors(request, host, self.patience)
+        silence_branches(request)
+        _register(host, document)
+        if rivals and (number := give_again(request, host, rivals)):
+            request.progress(f"gave out {number} files again that came between {', '.join(rivals)} and {name}")
+        if missed and (number := give_back(request, host, missed, elsewhere)):
+            request.progress(f"gave out {number} files again, marked, that came while {name} did not listen")
 
     def _stop(self, request: OperationRequest) -> OperationResult:
         """Finish what it began and hand over the rest; where everything goes there is nobody to hand over to."""
@@ -227,15 +245,13 @@ def _variable(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _register(host: OscarHost, document: dict[str, Value], request: OperationRequest) -> None:
-    """Register, waiting a little for an OSCAR that was started just now, and see that it answers for the service."""
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            host.client.put_service(document)
-            break
-        except OscarUnreachableError:
-            if attempt == _ATTEMPTS or request.cancel.wait(1.0):
-                raise
+def _register(host: OscarHost, document: dict[str, Value]) -> None:
+    """Register, and see that OSCAR answers for the service; one that is away is asked again by the general retries."""
+    try:
+        host.client.put_service(document)
+    except OscarUnreachableError as error:
+        error.detail += f" It was to register the service {document['name']}."
+        raise
     found = host.client.read_service(str(document["name"]))
     if found is None or found.get("image") != document["image"]:
         raise OperationError(

@@ -65,14 +65,21 @@ class PlayOutcome:
         elif kind == "ended":
             self.busy.pop(str(event["host"]), None)
         elif kind in {"failed", "unreachable"}:
-            # A rescue section explains what failed before it: the last word of a host is the one to show.
-            self.failures[str(event["host"])] = event
-            self.busy.pop(str(event["host"]), None)
+            self._fail(str(event["host"]), event)
         elif kind == "play":
             self.plays += 1
         else:
             self._take_rest(event)
         return ""
+
+    def _fail(self, host: str, event: dict[str, Any]) -> None:
+        """A rescue section explains what failed before it: the last word of a host is the one to show.
+
+        One that was waited for in vain, and does not answer a rescue section either, is away because of that.
+        """
+        earlier = self.failures.get(host, {}).get("cause")
+        self.failures[host] = {**event, "cause": earlier} if earlier and event["kind"] == "unreachable" else event
+        self.busy.pop(host, None)
 
     def _take_rest(self, event: dict[str, Any]) -> None:
         kind = event.get("kind")
@@ -101,6 +108,10 @@ class PlayOutcome:
         if self.overdue or self.status not in {"failed", "successful"}:
             return ()
         return tuple(self.failures) if all(_is_away(event) for event in self.failures.values()) else ()
+
+    def cause_of(self, host: str) -> str:
+        """Why a host is away, as a clause, where more is known than that it does not answer; else empty."""
+        return str(self.failures.get(host, {}).get("cause", ""))
 
     def is_away(self, host: str) -> bool:
         """Whether a host could not be reached, whatever went wrong on others, perhaps because of that."""

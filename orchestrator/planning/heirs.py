@@ -15,6 +15,9 @@ from orchestrator.state.former import is_former, present_address
 from orchestrator.state.model import InstanceRecord
 from orchestrator.topology.model import Value
 
+TOOK_OVER = "took_over_from"
+"""Attribute of a service: what was to go and read the same path when it was made; others there read it before."""
+
 _INPUT = "input_path"
 _OUTPUT = "properties.output_path"
 
@@ -39,7 +42,8 @@ def heirs_of(
     staying = [a for a in before if a in services]
     if staying:
         following = dict.fromkeys(t for a in staying for t in _following(services[a]) if t in services)
-        return _only(following, address, known, services)
+        new = [a for a in following if a in known and address in taken_over(known[a])]
+        return _only(new or following, address, known, services)
     if not before:
         return _only(_firsts(services), address, known, services)
     followers = targets_of(record, CONNECTS_TO)
@@ -48,6 +52,23 @@ def heirs_of(
         return _only([a for a, i in services.items() if kept & set(_following(i))], address, known, services)
     lasts = [a for a, i in services.items() if not _following(i)]
     return _only(lasts, address, known, services) if not followers else ()
+
+
+def taken_over(record: InstanceRecord) -> tuple[str, ...]:
+    """Addresses of the services that went when a service was made that reads what they read."""
+    found = record.attributes.get(TOOK_OVER)
+    return tuple(str(a) for a in found) if isinstance(found, list) else ()
+
+
+def going_beside(
+    instance: DesiredInstance, known: Mapping[str, InstanceRecord], desired: Mapping[str, DesiredInstance]
+) -> list[str]:
+    """Addresses of services that are to go and read a path that a wanted one reads as well."""
+    if not desired:
+        return []
+    more = instance.properties.get(f"more_{_INPUT}s")
+    own = {instance.properties.get(_INPUT), *(more if isinstance(more, list) else ())}
+    return [a for a, r in known.items() if a not in desired and not is_former(a) and own & _paths(r)]
 
 
 def _paths(record: InstanceRecord) -> set[Value]:

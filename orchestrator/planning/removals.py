@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance
-from orchestrator.planning.graph import topological_order
+from orchestrator.planning.graph import DependencyCycleError, topological_order
 from orchestrator.planning.observation import Observation, Presence
 from orchestrator.planning.plan import Change
 from orchestrator.planning.records import HOST, MACHINE, generation_of, instance_of_record, targets_of
@@ -58,7 +58,7 @@ def plan_removals(going: Going) -> dict[str, Change]:
         if (name := _name_on_host(change.instance)) is not None
     }
     found: dict[str, Change] = {}
-    for address in topological_order(needed_by):
+    for address in _order(needed_by, going.gone):
         record, instance = going.gone[address], instances[address]
         name = _name_on_host(instance)
         twin = twins.get(name) if name else None
@@ -75,6 +75,21 @@ def plan_removals(going: Going) -> dict[str, Change]:
             after = tuple(dict.fromkeys((*before, *after)))
         found[address] = Change(address, record.type, action, reasons, instance, after)
     return found
+
+
+def _order(needed_by: dict[str, list[str]], gone: Mapping[str, InstanceRecord]) -> tuple[str, ...]:
+    """What needs something before that; takes needs out of ``needed_by`` until there is no circle.
+
+    There may be one after wiring was turned round by a run that was cut off: what was not rewired to the end may rely
+    on the old or the new, so that its needs are doubtful, and the first to be given up.
+    """
+    while True:
+        try:
+            return topological_order(needed_by)
+        except DependencyCycleError as circle:
+            needs = list(zip(circle.cycle, (*circle.cycle[1:], circle.cycle[0]), strict=True))
+            target, needing = next((n for n in needs if gone[n[1]].pending is not None), needs[-1])
+            needed_by[target] = [address for address in needed_by[target] if address != needing]
 
 
 def _aliases(instances: Mapping[str, DesiredInstance]) -> dict[str, str]:
@@ -108,9 +123,16 @@ def _has_to_stop(instance: DesiredInstance, going: Going) -> bool:
 
     Not so where nothing stays to hand over to, and for what was found to be away.
     """
-    seen = going.observed.get(instance.address, going.observed.get(present_address(instance.address)))
-    answers = seen is None or seen.presence is Presence.PRESENT
-    return _STOP in instance.operations and bool(going.changes) and answers
+    return _STOP in instance.operations and bool(going.changes) and _answers(instance, going.observed)
+
+
+def _answers(instance: DesiredInstance, observed: Mapping[str, Observation]) -> bool:
+    """Whether it, or else what it is hosted on, was found to answer; drift alone keeps nothing from working."""
+    seen = observed.get(instance.address, observed.get(present_address(instance.address)))
+    if seen is None or seen.presence is Presence.PRESENT:
+        return True
+    hosts = [observed.get(host) for host in instance.requirements.get(HOST, ())]
+    return seen.presence is not Presence.MISSING and all(h and h.presence is Presence.PRESENT for h in hosts)
 
 
 def _how(record: InstanceRecord, goes_along: bool, going: Going) -> tuple[Action, tuple[str, ...]]:

@@ -27,7 +27,10 @@ class MachineState(StrEnum):
     RUNNING = "running"
     STOPPED = "stopped"
     UNREACHABLE = "unreachable"
-    """There as far as anybody knows, but it does not answer or does not let us in; ``details`` has a ``reason``."""
+    """There as far as anybody knows, but it does not answer or does not let us in; ``reason`` says why."""
+
+    PAUSED = "paused"
+    """There with all that was running in it, and standing still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,11 @@ class Machine:
         port: Port of SSH.
         user: Login name.
         host_key: Public host key, ``ssh-ed25519 AAAA…``, known before the first connection.
-        details: More that is worth showing.
+        setup: What the provider set on it and a hand can change afterwards past the program (size, network, …), by
+            name, as it is now: always the same names, with ``None`` for what is not set. What is found here otherwise
+            than it was recorded is drift, which ``adjust`` mends.
+        details: What else has to be known to reach it later; no secret values.
+        reason: Why it cannot be worked on, in full sentences, if it is unreachable; else empty.
     """
 
     id: str
@@ -83,7 +90,9 @@ class Machine:
     port: int
     user: str
     host_key: str
+    setup: Mapping[str, Value] = field(default_factory=dict)
     details: Mapping[str, Value] = field(default_factory=dict)
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +134,20 @@ class MachineProvider(Protocol):
         """
 
     def start(self, machine_id: str) -> Machine:
-        """Start a stopped machine again; a running one is left as it is."""
+        """Start a stopped machine again, or let a paused one go on; a running one is left as it is."""
+
+    def adjust(self, machine_id: str, setup: Mapping[str, Value]) -> Machine:
+        """Set again what is given of a machine's ``setup``, and leave the rest.
+
+        It stays the same machine, with its identifier, address and disk; one that runs may be restarted if the API
+        changes it only when it is stopped. What cannot be changed in place is a ProviderError that says what to do.
+        """
 
     def delete(self, machine_id: str) -> None:
         """Remove the machine; one that is gone already is no error."""
 
     def find(self, deployment: DeploymentTag) -> Sequence[Machine]:
-        """Every machine of the deployment, by tag, in one call."""
+        """Every machine of the deployment, by tag, with its setup as it is now; once for all of them."""
 
     def release(self, deployment: DeploymentTag) -> None:
         """Remove shared parts (network, key, …) that no machine uses any longer."""

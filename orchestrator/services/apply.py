@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.engine.apply import Outcome, apply_plan, failure_of
 from orchestrator.engine.hooks import Hook
-from orchestrator.errors import DegradedError, InvalidInputError
+from orchestrator.errors import ApplyFailedError, InvalidInputError
 from orchestrator.manifest.build import build_manifest
 from orchestrator.manifest.model import Manifest
 from orchestrator.planning.actions import Action
@@ -23,11 +23,17 @@ from orchestrator.state.former import is_former
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What an apply came to; ``degraded`` says what it has to do without, to be raised once the rest is shown."""
+    """What an apply came to.
+
+    Attributes:
+        outcome: What was done, what failed and what was left out.
+        manifest: What there is now.
+        failure: What failed, or what has to be done without; to be raised once the rest is shown.
+    """
 
     outcome: Outcome
     manifest: Manifest
-    degraded: DegradedError | None = None
+    failure: ApplyFailedError | None = None
 
 
 def open_providers(providers: set[str]) -> None:
@@ -54,7 +60,7 @@ def note_complete(saved: SavedPlan, opened: OpenDeployment) -> None:
 
 
 def apply_saved(saved: SavedPlan, opened: OpenDeployment, hook: Hook, parallelism: int) -> Applied:
-    """Do what the plan says.
+    """Do what the plan says; changes that failed are told by what is returned, and all that worked is in the state.
 
     Args:
         saved: The plan, and what it was made from.
@@ -65,7 +71,6 @@ def apply_saved(saved: SavedPlan, opened: OpenDeployment, hook: Hook, parallelis
     Raises:
         StalePlanError: If the state is not the one the plan was made from.
         InvalidInputError: If something that the plan needs is not there.
-        ApplyFailedError: If changes failed; everything that worked is in the state.
         CancelledError: If the operator stopped it.
     """
     plan = saved.plan
@@ -86,11 +91,12 @@ def apply_saved(saved: SavedPlan, opened: OpenDeployment, hook: Hook, parallelis
     finally:
         session.snapshot()
     failure = failure_of(outcome, opened.cancel.is_set())
-    degraded = failure if isinstance(failure, DegradedError) else None
-    if failure is not None and degraded is None:
+    failed = failure if isinstance(failure, ApplyFailedError) else None
+    if failure is not None and failed is None:
         raise failure
-    opened.secrets.forget_old(versions_in_use(session.state))
-    return Applied(outcome, build_manifest(session.state, plan.substitutions, opened.folder), degraded)
+    if not outcome.failed:
+        opened.secrets.forget_old(versions_in_use(session.state))
+    return Applied(outcome, build_manifest(session.state, plan.substitutions, opened.folder), failed)
 
 
 def _desired(plan: Plan, opened: OpenDeployment) -> dict[str, DesiredInstance]:

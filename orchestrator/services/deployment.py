@@ -24,6 +24,7 @@ from orchestrator.state.folders import (
     make_run_folder,
     new_run_id,
 )
+from orchestrator.state.former import newest_former
 from orchestrator.state.model import State
 from orchestrator.state.secret_store import SealedSecretStore, open_secrets
 from orchestrator.state.session import DeploymentSession
@@ -85,6 +86,7 @@ class OpenDeployment:
             executors=ExecutorRegistry(),
             cancel=self.cancel,
             lock_fds=self.lock_fds,
+            newest_former=newest_former(self.session.state.instances),
         )
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from orchestrator.clients.object_store import ObjectStore, ObjectStoreError, open_store
 from orchestrator.clients.oscar import OscarRefusedError, OscarUnreachableError
 from orchestrator.errors import OperationError, UsageError
-from orchestrator.executors.oscar_handover import MARK
 from orchestrator.executors.oscar_host import OscarHost
+from orchestrator.executors.oscar_shared import MARK
 from orchestrator.manifest.ends import first_services
 from orchestrator.planning.at_work import sends_to, services_at_work
 from orchestrator.state.model import InstanceRecord, State

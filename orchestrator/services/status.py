@@ -9,6 +9,7 @@ from orchestrator.planning.drift import drift_of
 from orchestrator.planning.observation import Difference, Observation, Presence
 from orchestrator.services.deployment import OpenDeployment
 from orchestrator.services.prepare import look
+from orchestrator.state.addresses import address_order
 from orchestrator.state.model import InstanceRecord
 
 
@@ -38,10 +39,5 @@ def read_status(opened: OpenDeployment) -> tuple[InstanceStatus, ...]:
         return ()
     observed = look(opened, None, Path(state.application_root))
     return tuple(
-        InstanceStatus(state.instances[address], observed[address]) for address in sorted(observed, key=_order)
+        InstanceStatus(state.instances[address], observed[address]) for address in sorted(observed, key=address_order)
     )
-
-
-def _order(address: str) -> str:
-    """Sorts machines before what runs on them: ``edge[0]`` before ``edge-k3s``."""
-    return address.replace("[", " ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 _FORMER = re.compile(r"^(?P<address>.+)@(?P<generation>[1-9][0-9]*)$")
 
@@ -27,3 +28,13 @@ def former_generation(address: str) -> int:
     """Generation of a former instance; 0 if it is none."""
     found = _FORMER.match(address) if "@" in address else None
     return int(found["generation"]) if found else 0
+
+
+def newest_former(addresses: Iterable[str]) -> dict[str, int]:
+    """Address to the highest generation of its former instances, for each that has one."""
+    newest: dict[str, int] = {}
+    for address in addresses:
+        if generation := former_generation(address):
+            present = present_address(address)
+            newest[present] = max(generation, newest.get(present, 0))
+    return newest

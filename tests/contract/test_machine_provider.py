@@ -30,6 +30,8 @@ class Bed:
         architecture: What it offers here.
         stop: Stops a machine behind its back.
         resume: Lets a stopped machine run again, by the provider if it can.
+        pause: Lets a machine stand still behind its back; ``None`` where nothing could.
+        set_up: Changes what the provider set on a machine behind its back; ``None`` if it sets nothing.
         deployment: Whom machines are made for.
         place: Where machine number i is, for a provider that makes none.
         clear: Takes the ground away.
@@ -40,6 +42,8 @@ class Bed:
     stop: Callable[[Machine], None]
     resume: Callable[[Machine], Machine]
     deployment: DeploymentTag
+    pause: Callable[[Machine], None] | None = None
+    set_up: Callable[[Machine], None] | None = None
     place: Callable[[int], str] = lambda _: ""
     clear: Callable[[], None] = lambda: None
 
@@ -63,8 +67,19 @@ def local_bed(deployment: DeploymentTag) -> Bed:
     def stop(machine: Machine) -> None:
         connect().containers.get(machine.id).kill()
 
+    def pause(machine: Machine) -> None:
+        connect().containers.get(machine.id).pause()
+
+    def set_up(machine: Machine) -> None:
+        container = connect().containers.get(machine.id)
+        container.update(restart_policy={"Name": "no"})
+        if machine.setup["memory_mb"] is not None:
+            container.update(mem_limit="300m", memswap_limit="300m")
+        for name in container.attrs["NetworkSettings"]["Networks"]:
+            connect().networks.get(name).disconnect(container)
+
     provider = load_provider("local")
-    return Bed(provider, engine_architecture(), stop, lambda m: provider.start(m.id), deployment)
+    return Bed(provider, engine_architecture(), stop, lambda m: provider.start(m.id), deployment, pause, set_up)
 
 
 def static_bed(deployment: DeploymentTag) -> Bed:
@@ -76,8 +91,8 @@ def static_bed(deployment: DeploymentTag) -> Bed:
         boards.stop,
         boards.resume,
         deployment,
-        boards.place,
-        boards.clear,
+        place=boards.place,
+        clear=boards.clear,
     )
 
 
@@ -139,13 +154,43 @@ def test_a_stopped_machine_is_seen_and_starts_again_as_it_was(bed: Bed) -> None:
         assert bed.provider.create(bed.request()) == stopped
     else:
         assert (stopped.id, stopped.state) == (machine.id, MachineState.UNREACHABLE)
-        assert stopped.details["reason"]
+        assert stopped.reason
         for attempt in (lambda: bed.provider.create(bed.request()), lambda: bed.provider.start(machine.id)):
             with pytest.raises(DeployError) as refused:
                 attempt()
             assert refused.value.transient
     assert bed.resume(machine) == machine
     assert bed.provider.start(machine.id) == machine
+
+
+def test_a_paused_machine_is_seen_and_goes_on_or_can_be_removed(bed: Bed) -> None:
+    machine = bed.provider.create(bed.request())
+    if bed.pause is None:
+        assert not bed.provider.can_start, "what can start machines meets ones that stand still"
+        return
+    bed.pause(machine)
+    assert bed.provider.find(bed.deployment) == [dataclasses.replace(machine, state=MachineState.PAUSED)]
+    assert bed.provider.start(machine.id) == machine
+    bed.pause(machine)
+    bed.provider.delete(machine.id)
+    assert bed.provider.find(bed.deployment) == []
+
+
+def test_a_machine_that_was_set_up_otherwise_is_seen_and_set_back_as_the_same_machine(bed: Bed) -> None:
+    machine = bed.provider.create(bed.request())
+    if bed.set_up is None:
+        assert machine.setup == {}
+        assert bed.provider.adjust(machine.id, {}) == machine
+        return
+    bed.set_up(machine)
+    (found,) = bed.provider.find(bed.deployment)
+    assert found.setup != machine.setup
+    assert found.setup.keys() == machine.setup.keys()
+    assert dataclasses.replace(found, setup=machine.setup) == machine
+    changed = {name: value for name, value in machine.setup.items() if found.setup[name] != value}
+    assert bed.provider.adjust(machine.id, changed) == machine
+    assert bed.provider.find(bed.deployment) == [machine]
+    assert bed.provider.adjust(machine.id, machine.setup) == machine
 
 
 def test_a_deleted_machine_is_gone_and_deleting_again_is_no_error(bed: Bed) -> None:
@@ -155,6 +200,8 @@ def test_a_deleted_machine_is_gone_and_deleting_again_is_no_error(bed: Bed) -> N
     assert bed.provider.find(bed.deployment) == []
     with pytest.raises(ProviderError):
         bed.provider.start(machine.id)
+    with pytest.raises(ProviderError):
+        bed.provider.adjust(machine.id, machine.setup)
 
 
 def test_machines_made_at_once_do_not_share_anything(bed: Bed) -> None:

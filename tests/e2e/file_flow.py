@@ -13,14 +13,14 @@ from typing import Self
 
 from orchestrator.clients.object_store import ObjectStore, ObjectStoreError
 from orchestrator.errors import DeployError
-from orchestrator.executors.oscar_handover import MARK
 from orchestrator.executors.oscar_host import OscarHost, split_path
+from orchestrator.executors.oscar_shared import MARK
 from orchestrator.manifest.model import ManifestStorePath
 from orchestrator.services.deployment import open_for_reading
 from orchestrator.services.manifest import read_manifest
 
 Seen = tuple[str, str, str]
-"""Store, key and the moment at which the object was put there: a second run of the same file shows as another."""
+"""Store, bucket with key, and the moment at which the object was put there: a second run of a file shows as another."""
 
 
 class Stores:
@@ -53,10 +53,14 @@ class Stores:
 
 @dataclass
 class Flow:
-    """Files on their way: what was put in, when, and what came out where; their names begin with ``prefix``."""
+    """Files on their way: what was put in, when, and what came out where; their names begin with ``prefix``.
+
+    Each has to come out of every one of the ``ends``, which are told apart by the component that they begin with.
+    """
 
     deployment: str
     prefix: str = "file"
+    ends: tuple[str, ...] = ("",)
     put: dict[str, float] = field(default_factory=dict)
     retried: list[str] = field(default_factory=list)
     out: dict[str, set[Seen]] = field(default_factory=lambda: defaultdict(set))
@@ -89,13 +93,17 @@ class Flow:
         time.sleep(3)  # what comes out twice may come a little later
 
     def missing(self) -> list[str]:
-        """What went in and has not come out, marked or not."""
-        out = {name.removeprefix(MARK) for name in tuple(self.out)}
-        return sorted(name for name in tuple(self.put) if name not in out)
+        """What went in and has not come out of every end, marked or not."""
+        out = [{name.removeprefix(MARK) for name in self._out_of(end)} for end in self.ends]
+        return sorted(name for name in tuple(self.put) if not all(name in names for names in out))
 
     def doubled(self) -> dict[str, set[Seen]]:
-        """What came out more than once under the name that it went in with."""
-        return {name: seen for name, seen in self.out.items() if len(seen) > 1}
+        """What came out of one end more than once under the name that it went in with."""
+        return {f"{end}{name}": seen for end in self.ends for name, seen in self._out_of(end).items() if len(seen) > 1}
+
+    def _out_of(self, end: str) -> dict[str, set[Seen]]:
+        found = {name: {s for s in tuple(seen) if s[1].startswith(end)} for name, seen in tuple(self.out.items())}
+        return {name: seen for name, seen in found.items() if seen}
 
     def marked(self) -> list[str]:
         return sorted(name for name in self.out if name.startswith(MARK))
@@ -146,7 +154,7 @@ class Flow:
                 except DeployError:
                     continue  # a store that has gone with its machines
                 for key, seen in found.items():
-                    self._note(key.removeprefix(folder), (place.store, key, _text(seen.modified)))
+                    self._note(key.removeprefix(folder), (place.store, f"{bucket}/{key}", _text(seen.modified)))
 
     def _note(self, name: str, seen: Seen) -> None:
         if name.removeprefix(MARK).startswith(f"{self.prefix}-"):

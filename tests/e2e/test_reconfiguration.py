@@ -134,3 +134,40 @@ def test_no_file_is_lost_during_any_of_the_six_kinds(bed: Bed) -> None:
     for kind, component in KINDS.items():
         change(bed, GOLDEN / "changes" / kind, kind, component)
         change(bed, BASE, f"{kind}, and back", "blurry-faces")
+
+
+def fork(folder: Path, layer: int, resource: str) -> Path:
+    """The base with a second branch beside mask-detector, which is on a layer."""
+    case = folder / f"fork-{layer}"
+    case.mkdir()
+    shutil.copy(BASE / "physical_nodes.yaml", case)
+    text = (BASE / "production.yaml").read_text(encoding="utf-8")
+    before, mark, branch = text.partition("    component2:")
+    other = branch.replace("mask-detector", "people-counter")
+    moved = branch.replace("executionLayer: 2", f"executionLayer: {layer}").replace("CloudVM", resource)
+    whole = f"{before}{mark}{moved.rstrip()}\n    component3:{other}"
+    (case / "production.yaml").write_text(whole, encoding="utf-8")
+    dag = (BASE / "application_dag.yaml").read_text(encoding="utf-8")
+    dag = dag.replace("mask-detector]\n", "mask-detector, people-counter]\n")
+    dag = dag.replace("mask-detector, 1]]", "mask-detector, 1], [blurry-faces, people-counter, 1]]")
+    (case / "application_dag.yaml").write_text(dag, encoding="utf-8")
+    return case
+
+
+@pytest.mark.slow
+def test_no_file_is_lost_while_one_branch_of_a_fork_moves_and_the_other_stays(bed: Bed, tmp_path: Path) -> None:
+    """mask-detector leaves the store on which people-counter reads the same path, and comes back to it."""
+    together, apart = fork(tmp_path, 2, "CloudVM"), fork(tmp_path, 1, "RaspPi")
+    bed.apply(together)
+    for kind, case in (("apart", apart), ("together", together)):
+        before = bed.machines()
+        with Flow(NAME, kind, ends=("mask-detector/", "people-counter/")) as flow:
+            events = bed.apply(case)
+            flow.finish()
+        print(f"{kind}: {len(flow.put)} files, {len(flow.marked())} marked")  # noqa: T201 - a figure to look at
+        assert not flow.problems
+        assert flow.put
+        assert flow.missing() == []
+        assert flow.doubled() == {}
+        assert bed.machines() == before
+        check_timeline(events, ("service-blurry-faces",))

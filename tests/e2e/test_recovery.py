@@ -32,11 +32,20 @@ def test_back_to_what_worked_then_drift_then_gone(cli: Cli, engine: Engine, appl
 
     assert "No drift" in cli.run("status", NAME, "--drift", "--detailed-exitcode").stdout
     board = next(c for c in engine.containers(NAME) if c.labels["continuum.address"] == "layer1-rasppi[0]")
+    machine = next(c for c in engine.containers(NAME) if c.labels["continuum.address"] == "layer2-cloudvm[0]")
+    memory = machine.attrs["HostConfig"]["Memory"] // 1024**2
+    machine.update(mem_limit=f"{memory - 64}m", memswap_limit=f"{memory}m", restart_policy={"Name": "no"})
     board.stop(timeout=5)
     shown = cli.run("status", NAME, "--drift", "--detailed-exitcode", expect=3).stdout
     assert ["layer1-rasppi[0]", "state", "running", "stopped"] in [line.split() for line in shown.splitlines()]
+    assert ["layer2-cloudvm[0]", "memory_mb", str(memory), str(memory - 64)] in [x.split() for x in shown.splitlines()]
     assert "nodes." in shown or "OSCAR does not answer" in shown
     cli.run("rollback", NAME, "--to", "3", "--auto-approve")
+    assert "No drift" in cli.run("status", NAME, "--drift", "--detailed-exitcode").stdout
+    machine.reload()
+    assert machine.attrs["HostConfig"]["Memory"] == memory * 1024**2, "mended in place"
+    machine.update(mem_limit=f"{memory - 64}m")
+    cli.run("apply", file, *YES, "--refresh-only")
     assert "No drift" in cli.run("status", NAME, "--drift", "--detailed-exitcode").stdout
 
     board = next(c for c in engine.containers(NAME) if c.labels["continuum.address"] == "layer2-cloudvm[0]")

@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 import pytest
 
-from orchestrator.clients.engine import engine_architecture
+from orchestrator.clients.engine import connect, engine_architecture
 from orchestrator.errors import OperationError
 from orchestrator.executors import children
 from orchestrator.executors.ansible import AnsibleExecutor, _build_job
@@ -243,6 +243,44 @@ def test_a_cluster_does_without_an_agent_that_was_never_made(bench: Bench) -> No
     result = AnsibleExecutor().run(replace(request, known=known, desired={**request.desired, "pi[1]": pi}))
     assert result.attributes["degraded"] == ["pi[1]"]
     assert not bench.site().changed, "the node of a machine that is only missing must not be taken out of the cluster"
+    assert bench.presence() == (Presence.PRESENT, "2 nodes ready")
+
+
+def test_a_board_that_does_not_come_back_from_its_reboot_is_done_without_and_completed_later(bench: Bench) -> None:
+    bench.remove(1)
+    bench.make(1)
+    bench.shell(1, "sudo touch /boot/firmware/does-not-boot")
+    lines: list[str] = []
+    request = bench.request("playbooks/site.yml", {**SITE, "k3s_prerequisites_reboot_timeout": 8})
+    result = AnsibleExecutor().run(replace(request, progress=lines.append))
+    assert result.attributes["degraded"] == ["pi[1]"]
+    assert result.attributes["degraded_because"] == {"pi[1]": "did not come back from its reboot within 8 s"}
+    assert lines[-1] == "went on without pi[1], which did not come back from its reboot within 8 s"
+    assert "Look for the board after its reboot" in lines
+
+    record = replace(request.record, attributes={**request.record.attributes, **result.attributes})
+    again = replace(bench.request("playbooks/site.yml", SITE), record=record)
+    assert AnsibleExecutor().run(again).attributes["degraded_because"] == result.attributes["degraded_because"]
+
+    board = connect().containers.get(str(bench.known["pi[1]"].attributes["machine_id"]))
+    assert board.exec_run(["rm", "/boot/firmware/does-not-boot"]).exit_code == 0
+    board.restart(timeout=0)
+    wait_for_ssh(bench.target(1), 60, threading.Event())
+    completed = AnsibleExecutor().run(replace(bench.request("playbooks/site.yml", SITE), record=record))
+    assert (completed.attributes["degraded"], completed.attributes["degraded_because"]) == ([], {})
+    assert bench.presence() == (Presence.PRESENT, "2 nodes ready")
+
+
+def test_a_server_that_does_not_come_back_from_its_reboot_is_a_failure_that_says_so(bench: Bench) -> None:
+    bench.remove(0)
+    bench.make(0)
+    bench.shell(0, "sudo touch /boot/firmware/does-not-boot")
+    with pytest.raises(OperationError, match="pi-0 did not come back from its reboot within 8 s") as caught:
+        bench.site(k3s_prerequisites_reboot_timeout=8)
+    assert not caught.value.transient, "it was waited for long enough"
+    bench.remove(0)
+    bench.make(0)
+    bench.site()
     assert bench.presence() == (Presence.PRESENT, "2 nodes ready")
 
 

@@ -88,12 +88,15 @@ def show_and_apply(
     total = sum(1 for change in plan.changes.values() if not change.is_noop)
     with progress(args, console, opened, plan, topology, f"Applying {opened.name}") as hook:
         applied = apply_saved(saved, opened, hook, args.parallelism)
+    if applied.outcome.failed and not applied.manifest.clusters and applied.failure is not None:
+        raise applied.failure  # nothing is there that anybody could use
     note_manifest(opened, applied.manifest)
     if not args.json:
+        done = f"{total}" if not applied.outcome.failed else f"{len(applied.outcome.done)} of {total}"
         console.result(
-            f"\nApplied {total} changes in {console.elapsed():.0f} s.\n\n{human.render_endpoints(applied.manifest)}"
+            f"\nApplied {done} changes in {console.elapsed():.0f} s.\n\n{human.render_endpoints(applied.manifest)}"
         )
         console.result("\n" + human.render_substitutions(plan.substitutions))
-    if applied.degraded is not None:
-        raise applied.degraded
+    if applied.failure is not None:
+        raise applied.failure
     return 0

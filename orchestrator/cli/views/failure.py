@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.views.human import count
+from orchestrator.engine.degraded import with_causes
 from orchestrator.errors import ApplyFailedError, CancelledError, DegradedError, DeployError
+from orchestrator.state.addresses import address_order
 
 if TYPE_CHECKING:
     from orchestrator.services.run_log import LogTail
@@ -30,7 +32,8 @@ def explain(failure: ApplyFailedError | CancelledError, tails: Mapping[str, LogT
         failure.resolution = f"Bring them back, then complete it: {command}" if command else _PLAN_ANEW
     elif failure.failed:
         parts = [_cause(addresses, failure.failed, tails) for addresses in _alike(failure.failed)]
-        parts += [f"! {address} does without {', '.join(missing)}" for address, missing in failure.degraded.items()]
+        without = ((a, with_causes(missing, failure.causes)) for a, missing in failure.degraded.items())
+        parts += [f"! {address} does without {missing}" for address, missing in without]
         if failure.skipped:
             parts.append(_undone(failure.skipped))
         failure.detail = "\n\n".join(parts)
@@ -54,7 +57,7 @@ def _alike(failed: Mapping[str, DeployError]) -> list[list[str]]:
 def _cause(addresses: Sequence[str], failed: Mapping[str, DeployError], tails: Mapping[str, LogTail]) -> str:
     first = addresses[0]
     error = failed[first]
-    lines = [f"✗ {_names(addresses)}: {error.summary}"]
+    lines = [f"✗ {_names(sorted(addresses, key=address_order))}: {error.summary}"]
     lines += [f"    {line}" for line in error.detail.removeprefix(f"{first}: ").splitlines()]
     tail = tails.get(first)
     if tail is not None and tail.lines:

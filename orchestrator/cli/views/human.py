@@ -12,6 +12,7 @@ from orchestrator.cli.views.table import table
 from orchestrator.planning.actions import REMOVALS, Action
 from orchestrator.planning.downtime import longest
 from orchestrator.planning.observation import Presence
+from orchestrator.state.model import Lifecycle
 
 if TYPE_CHECKING:
     from orchestrator.diagnostics import Diagnostic
@@ -252,5 +253,7 @@ def render_endpoints(manifest: Manifest) -> str:
     for component in manifest.components:
         inputs = ", ".join(f"{p.store}/{p.path}" for p in component.inputs)
         outputs = ", ".join(f"{p.store}/{p.path}" for p in component.outputs)
-        lines.append(f"  {component.name} (layer {component.layer}, on {component.cluster}): {inputs} → {outputs}")
+        state = "" if component.state == Lifecycle.STARTED.value else f"; {component.state}"
+        where = f"(layer {component.layer}, on {component.cluster}{state})"
+        lines.append(f"  {component.name} {where}: {inputs} → {outputs}")
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator.cli.views.table import table
 from orchestrator.services.migrate import Migrated
 from orchestrator.services.state import FORMAT_VERSION, KnownDeployment
+from orchestrator.state.addresses import address_order
 from orchestrator.state.journal import instance_to_json
 from orchestrator.state.lock import LockHolder
 from orchestrator.state.model import InstanceRecord, State
@@ -62,7 +63,7 @@ def render_instances(state: State) -> str:
             str(record.generation),
             record.provider,
         )
-        for record in state.instances.values()
+        for _, record in sorted(state.instances.items(), key=lambda item: address_order(item[0]))
     ]
     head = f"{state.deployment}, serial {state.serial}"
     if not rows:

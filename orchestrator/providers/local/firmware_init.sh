@@ -5,7 +5,7 @@
 # With a file /usr/lib/machine-firmware/model the machine behaves like a Raspberry Pi of that model: the firmware takes
 # the kernel's command line from the first line of /boot/firmware/cmdline.txt and puts `cgroup_disable=memory` before
 # it; the memory cgroup is there only if the line says `cgroup_enable=memory`; model and serial number can be read where
-# the real board shows them.
+# the real board shows them. With a file /boot/firmware/does-not-boot it is on and does nothing, as after a bad update.
 #
 # What a kernel shows is replaced by mounting files over it, in this container alone; the kernel below is not touched.
 set -eu
@@ -98,6 +98,9 @@ new_boot_id
 writable_cgroups
 if [ -f "$node" ]; then # forwarding and bridges are set by writing there
     mount -o remount,bind,rw /proc/sys
+fi
+if [ -f /boot/firmware/does-not-boot ]; then
+    exec sleep infinity
 fi
 if [ -f "$board" ]; then
     read_command_line

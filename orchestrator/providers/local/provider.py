@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from threading import Lock
 from typing import Any
@@ -41,10 +42,20 @@ from orchestrator.providers.local.labels import (
 )
 from orchestrator.providers.local.network import DeploymentNetwork
 from orchestrator.providers.local.passage import close_passage
+from orchestrator.providers.local.setup import adjust_setup, read_setup
+from orchestrator.topology.model import Value
 
 SSH_PORT = 22
 
-_RUNNING = ("running", "restarting")
+_STATES = {
+    "running": MachineState.RUNNING,
+    "restarting": MachineState.RUNNING,
+    "paused": MachineState.PAUSED,
+}
+"""What the engine calls a container that is not stopped."""
+
+_LOOKS = 8
+"""How many containers the engine is asked about at a time."""
 
 
 class LocalProvider:
@@ -85,7 +96,7 @@ class LocalProvider:
         with self._lock:
             existing = self._existing(request)
             if existing is not None and existing["State"] != "created":
-                return _machine(existing)
+                return self._machine_by_id(existing["Id"])
             if existing is not None:
                 self.delete(existing["Id"])
             container_id = self._create_container(request, image)
@@ -97,9 +108,21 @@ class LocalProvider:
         """See the protocol."""
         with translated_errors(f"starting the machine {machine_id[:12]}"):
             try:
+                if self._client.api.inspect_container(machine_id)["State"].get("Paused"):
+                    self._client.api.unpause(machine_id)
                 self._client.api.start(machine_id)
             except docker.errors.NotFound as error:
                 raise _gone(machine_id) from error
+        return self._machine_by_id(machine_id)
+
+    def adjust(self, machine_id: str, setup: Mapping[str, Value]) -> Machine:
+        """See the protocol; a container goes on running meanwhile."""
+        with translated_errors(f"mending the machine {machine_id[:12]}"):
+            try:
+                inspected = self._client.api.inspect_container(machine_id)
+            except docker.errors.NotFound as error:
+                raise _gone(machine_id) from error
+            adjust_setup(self._client, inspected, setup)
         return self._machine_by_id(machine_id)
 
     def delete(self, machine_id: str) -> None:
@@ -117,8 +140,10 @@ class LocalProvider:
                     raise
 
     def find(self, deployment: DeploymentTag) -> Sequence[Machine]:
-        """See the protocol."""
-        return [_machine(summary) for summary in self._summaries(deployment)]
+        """See the protocol. One list, then a look into each container, several at a time."""
+        ids = [summary["Id"] for summary in self._summaries(deployment)]
+        with ThreadPoolExecutor(_LOOKS) as pool:
+            return [machine for machine in pool.map(self._look, ids) if machine is not None]
 
     def release(self, deployment: DeploymentTag) -> None:
         """See the protocol: removes the network once no machine is left, running or not."""
@@ -239,12 +264,18 @@ class LocalProvider:
             return self._client.info()
 
     def _machine_by_id(self, machine_id: str) -> Machine:
-        filters = {"id": machine_id}
-        with translated_errors(f"looking at the machine {machine_id[:12]}"):
-            found = self._client.api.containers(all=True, filters=filters)
-        if not found:
+        machine = self._look(machine_id)
+        if machine is None:
             raise _gone(machine_id)
-        return _machine(found[0])
+        return machine
+
+    def _look(self, machine_id: str) -> Machine | None:
+        """The machine as it is now; ``None`` if it is gone."""
+        with translated_errors(f"looking at the machine {machine_id[:12]}"):
+            try:
+                return _machine(self._client.api.inspect_container(machine_id))
+            except docker.errors.NotFound:
+                return None
 
     def _summaries(self, deployment: DeploymentTag) -> list[dict[str, Any]]:
         """Short descriptions of the deployment's containers, running or not, in one call."""
@@ -255,19 +286,19 @@ class LocalProvider:
         return sorted((s for s in found if TOKEN in s["Labels"]), key=_container_name)
 
 
-def _machine(summary: Mapping[str, Any]) -> Machine:
-    """A machine from the engine's short description of its container."""
-    labels = summary["Labels"]
+def _machine(inspected: Mapping[str, Any]) -> Machine:
+    """A machine from the engine's full description of its container."""
+    labels = inspected["Config"]["Labels"]
     return Machine(
-        id=summary["Id"],
+        id=inspected["Id"],
         address=labels[ADDRESS],
         token=labels[TOKEN],
-        state=MachineState.RUNNING if summary["State"] in _RUNNING else MachineState.STOPPED,
+        state=_STATES.get(inspected["State"]["Status"], MachineState.STOPPED),
         host=labels[HOST],
         port=SSH_PORT,
         user=LOGIN_USER,
         host_key=labels[HOST_KEY],
-        details={"container": _container_name(summary)},
+        setup=read_setup(inspected),
     )
 
 

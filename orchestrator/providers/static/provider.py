@@ -77,6 +77,16 @@ class StaticProvider:
             )
         return _machine(place, found)
 
+    def adjust(self, machine_id: str, setup: Mapping[str, Value]) -> Machine:
+        """See the protocol; nothing is set on a machine that is there already, so that nothing can differ."""
+        if setup:
+            raise ProviderError(
+                "A machine cannot be set up from here.",
+                detail=f"{machine_id} is there already; {', '.join(sorted(setup))} cannot be set on it.",
+                resolution="Change it on the machine.",
+            )
+        return self.start(machine_id)
+
     def delete(self, machine_id: str) -> None:
         """Take our key and our claim away; nothing else on the machine is touched."""
         place, token = self._of_id(machine_id)
@@ -134,7 +144,8 @@ class StaticProvider:
             port=place.port,
             user=place.user,
             host_key=place.host_key,
-            details={**place.details, "reason": reason},
+            details=place.details,
+            reason=reason,
         )
 
     def _place(self, key: str, address: str) -> Place:

@@ -155,6 +155,30 @@ def test_the_image_stays_while_a_deployment_with_another_cache_uses_it(tmp_path:
     assert executor.observe(replace(second, record=records[1])).presence is Presence.MISSING
 
 
+def test_an_archive_that_is_not_in_this_working_folder_is_saved_again_when_it_is_needed(
+    tmp_path: Path, source: Path
+) -> None:
+    from orchestrator.executors.image import ImageExecutor, restore_archives
+
+    executor = ImageExecutor()
+    first = request_for(tmp_path, "Echo_1", source)
+    made = executor.run(first).attributes
+    record = replace(first.record, attributes=made)
+    elsewhere = replace(first, record=record, folders=replace(first.folders, cache=tmp_path / "second"))
+    archive = tmp_path / "second" / str(made["archive"])
+    assert executor.observe(elsewhere).presence is Presence.PRESENT
+    service = DesiredInstance("service", "service", "Service", requirements={"image": (record.address,)})
+    needing = replace(elsewhere, instance=service, known={record.address: record})
+    restore_archives(needing)
+    assert archive.read_bytes() == (tmp_path / "cache" / str(made["archive"])).read_bytes()
+    executor.run(replace(elsewhere, operation="delete"))
+    assert not archive.exists(), "it is this deployment's, and goes with its image"
+    with pytest.raises(OperationError, match="gone") as caught:
+        restore_archives(needing)
+    assert f"--replace {record.address}" in caught.value.resolution
+    executor.run(replace(first, operation="delete", record=record))
+
+
 def test_sources_that_changed_since_the_plan_are_refused(tmp_path: Path, source: Path) -> None:
     from orchestrator.executors.image import ImageExecutor
 

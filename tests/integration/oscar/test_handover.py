@@ -13,8 +13,9 @@ import pytest
 
 from orchestrator.clients.object_store import ObjectStore, ObjectStoreError
 from orchestrator.executors.base import OperationRequest
-from orchestrator.executors.oscar_handover import FORMER, MARK
+from orchestrator.executors.oscar_handover import FORMER
 from orchestrator.executors.oscar_service import OscarServiceExecutor
+from orchestrator.executors.oscar_shared import MARK
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.records import instance_of_record
 from orchestrator.services.invoke import invoke

@@ -72,3 +72,10 @@ def test_an_interrupted_or_partial_run_names_the_command_too() -> None:
         explain(failure, {}, AGAIN)
         assert failure.resolution.endswith(f": {AGAIN}")
         assert failure.detail == detail
+
+
+def test_machines_that_failed_alike_are_named_in_their_order() -> None:
+    failed = {f"edge[{number}]": OperationError("It broke.", detail="No room.") for number in (10, 2, 0)}
+    failure = ApplyFailedError("3 changes failed.", failed=failed)
+    explain(failure, {}, AGAIN)
+    assert failure.detail.splitlines()[0] == "✗ edge[0], edge[2], edge[10]: It broke."

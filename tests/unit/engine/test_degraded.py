@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.views.failure import explain
 from orchestrator.engine.apply import Outcome, apply_plan, failure_of
 from orchestrator.engine.hooks import ChangeFinished, Event
 from orchestrator.engine.limits import NO_LIMIT, Limit, Limits
@@ -63,6 +64,7 @@ class World:
     def __init__(self) -> None:
         self.away: set[str] = set()
         self.made: set[str] = set()
+        self.because: dict[str, Value] = {}
 
     def run(self, request: OperationRequest) -> OperationResult:
         address = request.instance.address
@@ -73,7 +75,8 @@ class World:
             return OperationResult({"host": "10.0.0.2"})
         degraded: list[Value] = [*sorted(self.away)]
         known = request.record.attributes.get("degraded")
-        return OperationResult({"degraded": degraded} if degraded or known else {})
+        found: dict[str, Value] = {"degraded": degraded} if degraded or known else {}
+        return OperationResult(found | ({"degraded_because": self.because} if self.because else {}))
 
     def observe(self, request: OperationRequest) -> Observation:
         return Observation(Presence.PRESENT)
@@ -166,6 +169,27 @@ def test_one_that_goes_away_later_leaves_it_degraded_and_the_exit_code_says_so(b
     bed.world.away = set()
     assert bed.apply().is_complete
     assert bed.plan().is_empty
+
+
+def test_why_it_is_away_is_told_where_it_is_known(bed: Bed) -> None:
+    assert bed.apply().is_complete
+    context, session = bed.open()
+    bed.world.away = {"pi[1]", "pi[2]"}
+    bed.world.because = {"pi[2]": "did not come back from its reboot within 300 s"}
+    update = Change("k3s", "K", Action.UPDATE, ("asked for",), CLUSTER)
+    outcome = apply_plan(Plan("demo", "lineage", 1, "local", {"k3s": update}), context, session, bed.events.append)
+    failure = failure_of(outcome, cancelled=False)
+    assert isinstance(failure, DegradedError)
+    told = "k3s does without pi[1], pi[2] (did not come back from its reboot within 300 s)"
+    assert failure.detail.splitlines()[0] == told
+    with_others = ApplyFailedError(
+        "1 change failed.",
+        failed={"x": RemoteError("It broke.")},
+        degraded=failure.degraded,
+        causes=failure.causes,
+    )
+    explain(with_others, {}, "deploy apply")
+    assert f"! {told}" in with_others.detail.splitlines()
 
 
 def test_what_is_taken_down_is_not_degraded(bed: Bed) -> None:

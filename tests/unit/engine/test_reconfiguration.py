@@ -26,6 +26,7 @@ from orchestrator.planning.observation import Observation, Presence
 from orchestrator.planning.plan import Change, Plan
 from orchestrator.planning.planner import Wanted, plan_apply, plan_destroy, plan_refresh
 from orchestrator.providers.base import DeploymentTag
+from orchestrator.state.former import newest_former
 from orchestrator.state.model import InstanceRecord, Lifecycle, State
 from orchestrator.state.secrets import SecretStore
 
@@ -87,12 +88,15 @@ def topology(services: Mapping[int, Service], disposable: Mapping[int, bool] | N
 
 @st.composite
 def topologies(draw: st.DrawFn) -> Wanted:
-    """Up to five services on up to three hosts, wired without a circle."""
+    """Up to five services on up to three hosts, wired without a circle, up or down by their numbers."""
     numbers = draw(st.sets(st.integers(0, 4), max_size=5))
+    is_upward = draw(st.booleans())
     services = {
         n: Service(
             host=draw(st.integers(1, 3)),
-            targets=tuple(sorted(draw(st.sets(st.integers(n + 1, 5), max_size=2)))),
+            targets=tuple(
+                sorted(draw(st.sets(st.integers(n + 1, 5) if is_upward else st.integers(-1, n - 1), max_size=2)))
+            ),
             memory=draw(st.integers(1, 2)),
             image=draw(st.integers(1, 2)),
         )
@@ -118,7 +122,9 @@ class World:
     def _senders(self, key: tuple[str, str]) -> list[tuple[str, str]]:
         """Services that send there, besides those that are only left until their machine goes."""
         recorded = [r for r in self.state.instances.values() if r.type == "Service"]
-        kept = {_key(r) for r in recorded if r.pending is None or r.pending.action != "forget"}
+        # Of several records of one object the latest stands for it.
+        latest = {_key(r): r for r in sorted(recorded, key=lambda r: r.generation)}
+        kept = {k for k, r in latest.items() if r.pending is None or r.pending.action != "forget"}
         return [k for k, targets in self.services.items() if key in targets and k in kept and k != key]
 
     def run(self, request: OperationRequest) -> OperationResult:
@@ -221,6 +227,7 @@ class Bed:
             desired,
             Executors(self.world),
             threading.Event(),
+            newest_former=newest_former(self.state.instances),
         )
         settled = {a for a, c in plan.changes.items() if c.is_noop}
         waiting = [c for c in plan.changes.values() if not c.is_noop]
@@ -331,6 +338,47 @@ def test_a_move_taken_back_half_way_keeps_what_was_there(steps: int) -> None:
     found.apply(topology(MOVED), order, steps)
     found.apply(topology(CHAIN), order)
     check_is_as_wanted(found, topology(CHAIN))
+
+
+@pytest.mark.parametrize("steps", range(1, 8))
+def test_what_was_let_go_and_is_wanted_elsewhere_again_keeps_nothing_from_being_made_anew(steps: int) -> None:
+    """Its old object goes with its machine; what it sent to may be removed meanwhile, which had begun already."""
+    before, after = {0: Service(1), 3: Service(3, (4,)), 4: Service(2)}, {0: Service(1), 3: Service(1), 4: Service(2)}
+    for seed in range(40):
+        found = bed(looks=False)
+        order = random.Random(seed)
+        found.apply(topology(before, {2: False}), order)
+        found.apply(topology({}), order, steps)
+        found.apply(topology(after, {2: False}), order)
+        check_is_as_wanted(found, topology(after, {2: False}))
+
+
+def test_what_comes_again_while_a_former_instance_is_left_takes_none_of_its_numbers() -> None:
+    found = bed(looks=False)
+    order = random.Random(1)
+
+    def wanted(host: int) -> Wanted:
+        here = {4: Service(host)} if host else {}
+        return topology({0: Service(1), 1: Service(2), 2: Service(3)} | here)
+
+    found.apply(wanted(1), order)
+    for host in (3, 0, 2):  # each run is cut off right after the service itself
+        plan = found.plan(wanted(host))
+        done = {a: c for a, c in plan.changes.items() if c.is_noop or a == "service4"}
+        found.do(replace(plan, changes=done), order)
+    found.apply(wanted(3), order)
+    check_is_as_wanted(found, wanted(3))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_wiring_that_was_turned_round_by_a_run_that_was_cut_off_can_be_removed(seed: int) -> None:
+    for steps in range(20):
+        found = bed(looks=False)
+        order = random.Random(seed)
+        found.apply(topology({0: Service(3, (2,)), 2: Service(3)}), order)
+        found.apply(topology({0: Service(1), 2: Service(3, (0,))}), order, steps)
+        found.apply(topology({0: Service(2)}), order)
+        check_is_as_wanted(found, topology({0: Service(2)}))
 
 
 def test_neighbours_are_rewired_by_the_next_run_when_one_was_cut_off_in_between() -> None:

@@ -111,6 +111,15 @@ def test_what_an_instance_lacks_is_found(
     assert (found["edge-k3s"].presence, found["edge-k3s"].detail) == (presence, detail)
 
 
+def test_why_an_instance_lacks_it_is_told_where_it_is_known(world: World, tmp_path: Path) -> None:
+    because = {"edge[2]": "did not come back from its reboot within 9 s"}
+    lacking = record("edge-k3s", degraded=["edge[1]", "edge[2]"], degraded_because=because)
+    found = refresh(context(world, tmp_path), {"edge-k3s": lacking})["edge-k3s"]
+    assert found.detail == (
+        "edge[1], edge[2] (did not come back from its reboot within 9 s) could not be reached when it was last applied"
+    )
+
+
 def test_what_lacks_nothing_any_longer_is_whole(world: World, tmp_path: Path) -> None:
     found = refresh(context(world, tmp_path), {"edge-k3s": record("edge-k3s", degraded=[])})
     assert found["edge-k3s"] == Observation(Presence.PRESENT)

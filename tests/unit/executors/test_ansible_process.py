@@ -65,6 +65,24 @@ def test_an_unreachable_host_is_told_apart() -> None:
     assert failure("runner_on_failed", {"res": {"stdout": "only this"}})["message"] == "only this"
 
 
+@pytest.mark.parametrize(
+    ("result", "cause"),
+    [
+        (
+            {"msg": "Timed out waiting for last boot time check (timeout=300.0)", "elapsed": 302},
+            "did not come back from its reboot within 300 s",
+        ),
+        ({"msg": "no such words", "elapsed": 302}, "did not come back from its reboot within 302 s"),
+    ],
+)
+def test_a_reboot_that_was_waited_for_in_vain_is_told_apart(result: dict[str, object], cause: str) -> None:
+    details = {"host": "pi-1", "task": "Reboot once", "res": {"failed": True, "rebooted": True, **result}}
+    told = failure("runner_on_failed", details)
+    assert (told["kind"], told["cause"]) == ("failed", cause)
+    refused = {**details, "res": {"failed": True, "rebooted": False, "msg": "Interactive authentication required."}}
+    assert "cause" not in failure("runner_on_failed", refused)
+
+
 def test_ansible_reads_nothing_of_the_users_own_configuration(tmp_path: Path) -> None:
     settings = environment(tmp_path, "/c/ansible.cfg")
     assert settings["ANSIBLE_HOST_KEY_CHECKING"] == "True"

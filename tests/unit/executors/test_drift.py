@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Barrier, Event
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from orchestrator.errors import ProviderError
 from orchestrator.executors import compute
 from orchestrator.executors.base import Folders, OperationRequest
-from orchestrator.executors.compute import MachineExecutor
+from orchestrator.executors.compute import MachineExecutor, mended
 from orchestrator.executors.oscar_service import build_service, service_differences
 from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance, Operation
 from orchestrator.planning.drift import in_words
 from orchestrator.planning.observation import Presence
 from orchestrator.planning.records import instance_of_record
-from orchestrator.providers.base import DeploymentTag, Machine, MachineState
+from orchestrator.providers.base import DeploymentTag, Machine, MachineProvider, MachineState
 from orchestrator.state.model import InstanceRecord, Lifecycle
 
 IMAGE = InstanceRecord("image", "image", "T", attributes={"reference": "ours/blur:1", "digest": "sha256:1"})
@@ -46,7 +48,16 @@ MACHINE = InstanceRecord(
     "T",
     provider="local",
     lifecycle=Lifecycle.STARTED,
-    attributes={"machine_id": "c1", "host": "192.0.2.1", "port": 22, "user": "root", "host_key": "ssh-ed25519 A"},
+    attributes={
+        "machine_id": "c1",
+        "host": "192.0.2.1",
+        "port": 22,
+        "user": "root",
+        "host_key": "ssh-ed25519 A",
+        "memory_mb": 512,
+        "cpus": 2,
+        "networks": {"own": "192.0.2.1"},
+    },
 )
 
 
@@ -118,8 +129,13 @@ def test_what_is_wanted_otherwise_is_no_drift() -> None:
     assert service_differences(request_of(SERVICE, wanted), registered()) == ()
 
 
-def machine(state: MachineState = MachineState.RUNNING, host: str = "192.0.2.1") -> Machine:
-    return Machine("c1", "edge[0]", "t", state, host, 22, "root", "ssh-ed25519 A", {"container": "x"})
+SETUP: dict[str, Any] = {"memory_mb": 512, "cpus": 2, "networks": {"own": "192.0.2.1"}}
+
+
+def machine(
+    state: MachineState = MachineState.RUNNING, host: str = "192.0.2.1", setup: Mapping[str, Any] | None = None
+) -> Machine:
+    return Machine("c1", "edge[0]", "t", state, host, 22, "root", "ssh-ed25519 A", {**SETUP, **(setup or {})})
 
 
 @pytest.mark.parametrize(
@@ -128,6 +144,18 @@ def machine(state: MachineState = MachineState.RUNNING, host: str = "192.0.2.1")
         (machine(), Presence.PRESENT, "running"),
         (machine(host="192.0.2.9"), Presence.DEGRADED, "host is 192.0.2.9 instead of 192.0.2.1"),
         (machine(MachineState.STOPPED), Presence.DEGRADED, "the machine is stopped"),
+        (
+            machine(MachineState.PAUSED, setup={"cpus": 1.5}),
+            Presence.DEGRADED,
+            "the machine is paused; cpus is 1.5 instead of 2",
+        ),
+        (machine(setup={"memory_mb": 256}), Presence.DEGRADED, "memory_mb is 256 instead of 512"),
+        (machine(setup={"memory_mb": None}), Presence.DEGRADED, "memory_mb is not there (was 512)"),
+        (
+            machine(setup={"networks": {"other": "198.51.100.7"}}),
+            Presence.DEGRADED,
+            "networks.own is not there (was 192.0.2.1); networks.other is there (198.51.100.7) and was not",
+        ),
     ],
 )
 def test_machines(found: Machine, presence: Presence, detail: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,6 +164,54 @@ def test_machines(found: Machine, presence: Presence, detail: str, monkeypatch: 
     seen = executor.observe(request_of(MACHINE))
     assert (seen.presence, seen.detail) == (presence, detail)
     assert bool(seen.differences) is (presence is Presence.DEGRADED)
+
+
+class Mending:
+    """A provider with one machine, which can be set up again, and resized only to ``most``."""
+
+    def __init__(self, found: Machine, most: int = 512) -> None:
+        self.machine, self.most, self.done = found, most, list[str]()
+
+    def adjust(self, _machine_id: str, setup: Mapping[str, Any]) -> Machine:
+        self.done.append(f"adjust {sorted(setup)}")
+        memory = min(setup.get("memory_mb", self.most), self.most)
+        self.machine = replace(self.machine, setup={**self.machine.setup, **setup, "memory_mb": memory})
+        return self.machine
+
+    def start(self, _machine_id: str) -> Machine:
+        self.done.append("start")
+        self.machine = replace(self.machine, state=MachineState.RUNNING)
+        return self.machine
+
+
+@pytest.mark.parametrize(
+    ("found", "done"),
+    [
+        (machine(), []),
+        (machine(MachineState.PAUSED), ["start"]),
+        (machine(setup={"memory_mb": 256, "cpus": 1}), ["adjust ['cpus', 'memory_mb']"]),
+        (machine(MachineState.STOPPED, setup={"networks": {}}), ["adjust ['networks']", "start"]),
+    ],
+)
+def test_only_what_was_changed_on_a_machine_is_set_again_and_then_it_is_started(
+    found: Machine, done: list[str]
+) -> None:
+    provider = Mending(found)
+    assert mended(found, cast("MachineProvider", provider), request_of(MACHINE)) == machine()
+    assert provider.done == done
+
+
+def test_what_the_state_does_not_know_of_a_machine_is_left_as_it_is() -> None:
+    found = machine(setup={"memory_mb": 256})
+    provider = Mending(found)
+    assert mended(found, cast("MachineProvider", provider), request_of(replace(MACHINE, attributes={}))) == found
+    assert provider.done == []
+
+
+def test_a_provider_that_changes_nothing_is_found_out() -> None:
+    found = machine(setup={"memory_mb": 128})
+    with pytest.raises(ProviderError, match="edge\\[0\\]: memory_mb is 256 instead of 512, though"):
+        mended(found, cast("MachineProvider", Mending(found, most=256)), request_of(MACHINE))
 
 
 def test_providers_are_asked_at_the_same_time_and_each_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,23 @@ def test_what_fails_or_refuses_is_not_away(event: dict[str, Any]) -> None:
     assert outcome(unreachable("pi-1"), event).away == ()
 
 
+NOT_BACK = "did not come back from its reboot within 300 s"
+REBOOT = {"kind": "failed", "host": "pi-1", "task": "Reboot once", "message": "Timed out", "cause": NOT_BACK}
+
+
+def test_a_machine_that_does_not_come_back_from_its_reboot_is_away_because_of_that() -> None:
+    made = outcome(REBOOT, unreachable("pi-1"), unreachable("pi-2"))
+    assert made.away == ("pi-1", "pi-2")
+    assert (made.cause_of("pi-1"), made.cause_of("pi-2"), made.cause_of("pi-3")) == (NOT_BACK, "", "")
+
+
+def test_a_machine_that_answers_after_a_reboot_that_failed_is_not_away() -> None:
+    made = outcome(REBOOT, {"kind": "failed", "host": "pi-1", "task": "Say that", "message": "it answers"})
+    assert made.away == ()
+    assert made.cause_of("pi-1") == ""
+    assert outcome(REBOOT).away == (), "nobody has looked yet whether it answers"
+
+
 def test_a_server_that_is_away_may_make_its_agents_fail() -> None:
     made = outcome(unreachable("pi-0"), {"kind": "failed", "host": "pi-1", "task": "Join", "message": "no server"})
     assert made.away == ()

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.planning.at_work import sends_to, services_at_work
 from orchestrator.planning.desired import DesiredInstance
-from orchestrator.planning.heirs import heirs_of
+from orchestrator.planning.heirs import TOOK_OVER, going_beside, heirs_of
 from orchestrator.state.model import InstanceRecord
 
 Chains = dict[str, list[str]]
@@ -89,6 +89,27 @@ def test_the_heir_gets_what_the_old_one_would_have_got(
     for known in ({**recorded(after), **recorded(before)}, {**recorded(before), **recorded(after)}):
         found = {name: heirs_of(recorded(before)[name], known, wanted(after)) for name in heirs}
         assert found == heirs
+
+
+FORK: Chains = {"a": ["b", "c"], "b": ["j"], "c": ["j"], "j": []}
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        pytest.param({"a": ["x", "c"], "x": ["j"], "c": ["j"], "j": []}, id="to the same join"),
+        pytest.param({"a": ["x", "c"], "x": [], "c": ["j"], "j": []}, id="which ends there"),
+    ],
+)
+def test_the_branch_that_stays_beside_what_goes_inherits_nothing(after: Chains) -> None:
+    """It read the same files before; what was made in the place of the one that goes did not."""
+    before = recorded(FORK)
+    new = recorded(after)["x"]
+    taking = going_beside(wanted(after)["x"], before, wanted(after))
+    assert taking == ["b"]
+    known = {**before, **recorded(after), "x": replace(new, attributes={"inputs": [], TOOK_OVER: taking})}
+    assert heirs_of(before["b"], known, wanted(after)) == ("x",)
+    assert going_beside(wanted(after)["x"], before, {}) == []
 
 
 def test_what_is_not_wanted_inherits_nothing() -> None:

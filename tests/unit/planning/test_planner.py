@@ -245,6 +245,34 @@ def test_a_former_instance_that_is_left_over_is_removed() -> None:
     assert plan.counts()[Action.DELETE] == 1
 
 
+@pytest.mark.parametrize(
+    ("service_seen", "cluster_seen", "action"),
+    [
+        (None, None, Action.DELETE),
+        (Presence.PRESENT, Presence.PRESENT, Action.DELETE),
+        (Presence.DEGRADED, Presence.PRESENT, Action.DELETE),
+        (Presence.UNKNOWN, Presence.PRESENT, Action.DELETE),
+        (Presence.DEGRADED, Presence.DEGRADED, Action.FORGET),
+        (Presence.UNKNOWN, None, Action.FORGET),
+        (Presence.MISSING, Presence.PRESENT, None),
+    ],
+)
+def test_a_service_stops_before_its_machines_go_unless_nothing_answers_there(
+    service_seen: Presence | None, cluster_seen: Presence | None, action: Action | None
+) -> None:
+    stopping = {"configure": PLAY, "stop": PLAY}
+    first = replace(SERVICE, operations=stopping)
+    away = machine(2, memory_mb=512)
+    other = replace(CLUSTER, address="k3s2", node="k3s2", requirements={"machine": ("edge[2]",)})
+    before = applied(wanted(machine(0), machine(1), CLUSTER, first, away, other))
+    moved = replace(first, requirements={"host": ("k3s2",)})
+    found = {"service": service_seen, "k3s": cluster_seen}
+    seen = {address: Observation(presence) for address, presence in found.items() if presence is not None}
+    plan = plan_apply("demo", wanted(away, other, moved), before, seen)
+    former = [change.action for address, change in plan.changes.items() if address.startswith("service@")]
+    assert former == ([action] if action else [])
+
+
 def test_a_former_instance_on_the_host_where_it_is_wanted_again_is_not_taken_away() -> None:
     state = applied(wanted(*MACHINES, CLUSTER, OTHER, service("b", "other")))
     old = replace(state.instances["b"], address="b@1", inputs=service("b", "k3s").inputs)

@@ -18,6 +18,7 @@ from orchestrator.executors.play_inputs import find_machines
 from orchestrator.planning.observation import Observation, Presence
 from orchestrator.providers.base import DeploymentTag, Machine, MachineRequest, MachineState, Resource
 from orchestrator.state.former import present_address
+from orchestrator.topology.model import Value
 
 MODULE = "tests.unit.recovery.pretend"
 ARTIFACTS = ("Machine", "AnsiblePlaybook", "ImageBuild", "OscarService")
@@ -144,6 +145,10 @@ class PretendProvider:
         """The same."""
         raise NotImplementedError
 
+    def adjust(self, machine_id: str, setup: Mapping[str, Value]) -> Machine:
+        """The same."""
+        raise NotImplementedError
+
     def delete(self, machine_id: str) -> None:
         """Remove it."""
         self.open()
@@ -190,7 +195,8 @@ def attributes_of(request: OperationRequest) -> Mapping[str, Any]:
     node = request.instance.node
     if kind == "Machine":
         token = request.record.pending.token if request.record.pending else ""
-        return {"machine_id": token, "host": "192.0.2.1", "port": 22, "user": "root", "host_key": "ssh-ed25519 AAAA"}
+        login = {"host": "192.0.2.1", "port": 22, "user": "root", "host_key": "ssh-ed25519 AAAA"}
+        return {"machine_id": token, **login, "memory_mb": 1024}
     if kind == "ImageBuild":
         digest = str(request.instance.properties.get("source_digest") or "sha256:pulled")
         return {"reference": f"continuum-deploy/{node}:{digest[7:19]}", "digest": digest, "archive": f"{node}.tar"}

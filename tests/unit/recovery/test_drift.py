@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.executors.base import OperationRequest
-from orchestrator.planning.drift import drifted
+from orchestrator.executors.base import OperationRequest, OperationResult
+from orchestrator.planning.drift import compare_attributes, drifted
 from orchestrator.planning.observation import Difference, Observation, Presence
 from tests.unit.recovery.conftest import Deploy
 from tests.unit.recovery.pretend import PretendExecutor, World
 
 NAME = "mask-detection-rehearsal"
 YES = ("--rehearse", "--auto-approve")
+BOARD = "layer1-rasppi[1]"
 
 
 def drift(monkeypatch: pytest.MonkeyPatch, seen: dict[str, Observation]) -> None:
@@ -72,3 +73,34 @@ def test_refresh_only_takes_over_what_is_found(
     drift(monkeypatch, seen)
     deploy("apply", application, *YES, "--refresh-only")
     assert "'memory_mb' changed: 256 → 512" in deploy("plan", application, "--rehearse")
+
+
+def test_a_machine_that_was_resized_is_told_and_can_be_accepted_or_set_back(
+    deploy: Deploy, application: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy("apply", application, *YES)
+    observe, run, size = PretendExecutor.observe, PretendExecutor.run, {"memory_mb": 512}
+
+    def look(self: PretendExecutor, request: OperationRequest) -> Observation:
+        if request.record.address != BOARD:
+            return observe(self, request)
+        return drifted(compare_attributes(request.record.attributes, size), "running", size)
+
+    def set_back(self: PretendExecutor, request: OperationRequest) -> OperationResult:
+        if request.record.address == BOARD:
+            size.update(memory_mb=1024)
+        return run(self, request)
+
+    monkeypatch.setattr(PretendExecutor, "observe", look)
+    monkeypatch.setattr(PretendExecutor, "run", set_back)
+    shown = deploy("status", NAME, "--drift", "--detailed-exitcode", expect=3)
+    assert [BOARD, "memory_mb", "1024", "512"] in [line.split() for line in shown.splitlines()]
+    assert "'memory_mb': 1024 → 512" in deploy("apply", application, *YES, "--refresh-only")
+    assert "No drift" in deploy("status", NAME, "--drift", "--detailed-exitcode")
+    assert "No changes" in deploy("plan", application, "--rehearse", "--detailed-exitcode")
+
+    before = sorted(world.things)
+    size.update(memory_mb=2048)
+    assert "memory_mb is 2048 instead of 512" in deploy("apply", application, *YES)
+    assert sorted(world.things) == before, "it is the same machine"
+    assert "No drift" in deploy("status", NAME, "--drift", "--detailed-exitcode")

@@ -84,7 +84,7 @@ class Deployment:
             loaded = self.target.loaded
             saved = SavedPlan(plan, loaded.template_text, self.target.options, str(loaded.application_root))
             if not plan.is_empty:
-                apply_saved(saved, opened, lambda _event: None, WIDTH)
+                assert apply_saved(saved, opened, lambda _event: None, WIDTH).failure is None
 
     def destroy(self) -> None:
         """``deploy destroy``."""
@@ -97,7 +97,7 @@ class Deployment:
         with open_for_working(NAME, "test", Event()) as opened:
             rollback = prepare_rollback(opened, choose_version(opened.session.state, 1))
             if not rollback.saved.plan.is_empty:
-                apply_saved(rollback.saved, opened, lambda _event: None, WIDTH)
+                assert apply_saved(rollback.saved, opened, lambda _event: None, WIDTH).failure is None
             finish_rollback(opened, rollback)
 
     def plan(self) -> Plan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.state.former import former_address, former_generation, is_former, present_address
+from orchestrator.state.former import former_address, former_generation, is_former, newest_former, present_address
 
 
 @pytest.mark.parametrize("address", ["service", "edge[0]", "user@host", "odd@1x", "@1", "a@0"])
@@ -19,3 +19,7 @@ def test_a_former_address_gives_back_what_it_was_made_of(address: str, generatio
     former = former_address(address, generation)
     assert is_former(former)
     assert (present_address(former), former_generation(former)) == (address, generation)
+
+
+def test_the_newest_of_several_former_instances_counts() -> None:
+    assert newest_former(["a", "a@2", "a@11", "b", "c@1", "d@0"]) == {"a": 11, "c": 1}
