@@ -245,6 +245,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="for scripts/bench")
     parser.add_argument("--folder", type=Path, help="where the state is kept meanwhile")
     args = parser.parse_args()
+    if args.folder is not None:
+        args.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="continuum-deploy-bench-", dir=args.folder) as folder:
         makespan, costs = measure(Path(folder))
     if args.json:

@@ -17,7 +17,7 @@ from orchestrator.executors.oscar_drain import Sorted, read_jobs, sort_inputs, u
 from orchestrator.executors.oscar_host import OscarHost, input_paths, split_path
 from orchestrator.executors.oscar_shared import MARK, Place, is_shared, is_there, marked, wait_for_senders
 from orchestrator.planning.heirs import heirs_of
-from orchestrator.planning.records import CONNECTS_TO, HOST, targets_of
+from orchestrator.planning.records import CONNECTS_TO, HOST, properties_of, targets_of
 from orchestrator.topology.model import Value
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ class Retirement:
         for record in self.request.known.values():
             if record.address == self.request.record.address or self.host.address not in targets_of(record, HOST):
                 continue
-            properties = {k.removeprefix("properties."): v for k, v in record.inputs.items()}
+            properties = properties_of(record)
             if "input_path" in properties:
                 paths += input_paths(properties)
                 paths += [] if targets_of(record, CONNECTS_TO) else [str(properties.get(_PATH, ""))]

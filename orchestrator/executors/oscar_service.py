@@ -24,6 +24,7 @@ from orchestrator.executors.oscar_takeover import (
 )
 from orchestrator.planning.drift import compare, drifted, quantity
 from orchestrator.planning.observation import Difference, Observation, Presence
+from orchestrator.planning.records import properties_of
 from orchestrator.state.model import InstanceRecord
 from orchestrator.state.secrets import references
 from orchestrator.topology.model import Value
@@ -155,11 +156,7 @@ def service_differences(request: OperationRequest, found: Mapping[str, Value]) -
 
     It is compared with what is recorded and not with what is wanted, whose changes are not drift.
     """
-    recorded = {
-        key.removeprefix("properties."): value
-        for key, value in request.record.inputs.items()
-        if key.startswith("properties.")
-    }
+    recorded = properties_of(request.record)
     image = next(iter(request.requirement_targets("image")), None)
     return (
         *(compare({"image": image.attributes.get("reference")}, found) if image is not None else ()),

@@ -23,7 +23,7 @@ from orchestrator.executors.oscar_drain import (
     was_taken,
 )
 from orchestrator.executors.oscar_host import OscarHost, input_paths, split_path
-from orchestrator.planning.records import HOST, targets_of
+from orchestrator.planning.records import HOST, properties_of, targets_of
 from orchestrator.state.model import InstanceRecord
 from orchestrator.topology.model import Value
 
@@ -121,10 +121,10 @@ def wait_for_senders(request: OperationRequest, paths: Iterable[str], patience: 
     """
     all_ended = True
     for record in senders_to(request, paths):
-        hosts = [request.known[a] for a in targets_of(record, HOST) if a in request.known]
-        if not hosts:
+        host = host_of(request, record)
+        if host is None:
             continue
-        client = OscarHost.of(hosts[0], request.secrets).client
+        client = host.client
         service = str(record.inputs.get("properties.service"))
         try:
             begun = unfinished(client, service)
@@ -134,6 +134,12 @@ def wait_for_senders(request: OperationRequest, paths: Iterable[str], patience: 
             request.progress(f"{service} cannot be asked what it still sends: {error.detail}")
             all_ended = False
     return all_ended
+
+
+def host_of(request: OperationRequest, record: InstanceRecord) -> OscarHost | None:
+    """The OSCAR that a recorded service is on; ``None`` if that is not recorded."""
+    found = next((request.known[a] for a in targets_of(record, HOST) if a in request.known), None)
+    return OscarHost.of(found, request.secrets) if found is not None else None
 
 
 def senders_to(request: OperationRequest, paths: Iterable[str]) -> list[InstanceRecord]:
@@ -153,7 +159,7 @@ def _still(client: OscarClient, service: str, begun: set[str]) -> set[str]:
 def services_of(request: OperationRequest, host: str) -> Iterator[tuple[InstanceRecord, dict[str, Value]]]:
     """Recorded services on a host, with the properties that they were made with."""
     for record in request.known.values():
-        properties = {k.removeprefix("properties."): v for k, v in record.inputs.items() if k.startswith("properties.")}
+        properties = properties_of(record)
         if "input_path" in properties and "service" in properties and host in targets_of(record, HOST):
             yield record, properties
 

@@ -11,6 +11,7 @@ from orchestrator.executors.base import OperationRequest
 from orchestrator.executors.oscar_drain import Job, read_jobs, sort_inputs, was_taken
 from orchestrator.executors.oscar_host import OscarHost, input_paths, split_path
 from orchestrator.executors.oscar_shared import (
+    host_of,
     is_shared,
     listened_to,
     marked,
@@ -20,7 +21,7 @@ from orchestrator.executors.oscar_shared import (
 )
 from orchestrator.planning.at_work import answers, sends_to
 from orchestrator.planning.heirs import TOOK_OVER, going_beside, heirs_of
-from orchestrator.planning.records import CONNECTS_TO, HOST, targets_of
+from orchestrator.planning.records import CONNECTS_TO, HOST, properties_of, targets_of
 from orchestrator.state.former import is_former
 from orchestrator.state.model import InstanceRecord
 from orchestrator.topology.model import Value
@@ -170,7 +171,7 @@ def silence_predecessors(request: OperationRequest, host: OscarHost, patience: f
         at = next((a for a in targets_of(record, HOST) if a in request.known and a != host.address), None)
         if at is None or not _goes(record, request) or "properties.input_path" not in record.inputs:
             continue
-        properties = _properties(record)
+        properties = properties_of(record)
         common = set(paths) & set(input_paths(properties))
         if common and address in heirs_of(record, known, request.desired):
             name = str(properties["service"])
@@ -236,15 +237,11 @@ def forget_sender(request: OperationRequest) -> None:
         record, instance = request.known.get(address), request.desired.get(address)
         if record is None or instance is None or path in input_paths(instance.properties):
             continue
-        hosts = [request.known[a] for a in targets_of(record, HOST) if a in request.known]
-        if not hosts:
+        host = host_of(request, record)
+        if host is None:
             continue
-        stop_reading(OscarHost.of(hosts[0], request.secrets), str(instance.properties["service"]), [path])
+        stop_reading(host, str(instance.properties["service"]), [path])
 
 
 def _goes(record: InstanceRecord, request: OperationRequest) -> bool:
     return is_former(record.address) or bool(request.desired and record.address not in request.desired)
-
-
-def _properties(record: InstanceRecord) -> dict[str, Value]:
-    return {k.removeprefix("properties."): v for k, v in record.inputs.items() if k.startswith("properties.")}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from orchestrator.planning.desired import DesiredInstance, Operation, secret_versions_of
 from orchestrator.state.model import InstanceRecord
+from orchestrator.topology.model import Value
 
 MACHINE, HOST = "machine", "host"
 """Requirements by which a node is hosted on another: it goes with it, and moving it makes another object."""
@@ -18,6 +19,11 @@ def targets_of(record: InstanceRecord, requirement: str) -> tuple[str, ...]:
     """Addresses that a requirement pointed to when the record was made."""
     targets = record.inputs.get(f"requirements.{requirement}")
     return tuple(str(t) for t in targets) if isinstance(targets, list) else ()
+
+
+def properties_of(record: InstanceRecord) -> dict[str, Value]:
+    """Properties that the record was made with, by name."""
+    return {k.removeprefix("properties."): v for k, v in record.inputs.items() if k.startswith("properties.")}
 
 
 def generation_of(record: InstanceRecord, dependency: str) -> int | None:

@@ -86,9 +86,7 @@ def set_aside(folder: Path) -> Path:
     Raises:
         StateError: If that is refused.
     """
-    number = 1
-    while (aside := folder.with_name(f"{folder.name}.damaged-{number}")).exists():
-        number += 1
+    aside = _unused(folder)
     try:
         folder.rename(aside)
         sync_folder(folder.parent)
@@ -103,10 +101,15 @@ def make_aside(folder: Path) -> Path:
     Raises:
         StateError: If that is refused.
     """
+    aside = _unused(folder)
+    make_folder(aside)
+    return aside
+
+
+def _unused(folder: Path) -> Path:
     number = 1
     while (aside := folder.with_name(f"{folder.name}.damaged-{number}")).exists():
         number += 1
-    make_folder(aside)
     return aside
 
 
