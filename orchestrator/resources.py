@@ -14,8 +14,3 @@ def data_path(*parts: str) -> Path:
     An installed wheel keeps them under ``orchestrator/_data``; a source tree at its top level.
     """
     return _ROOT.joinpath(*parts)
-
-
-def standin_path(name: str) -> Path:
-    """Path of a stand-in program, which is started as a process and never imported."""
-    return _PACKAGE / "standins" / name

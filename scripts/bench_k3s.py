@@ -35,7 +35,7 @@ from orchestrator.remote.inventory import InventoryHost, render_inventory
 from orchestrator.remote.keys import generate_key
 from orchestrator.remote.ssh import wait_for_ssh
 from orchestrator.remote.target import SshTarget, known_hosts_line
-from orchestrator.resources import standin_path
+from orchestrator.standin_files import standin_path
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAYBOOKS = ROOT / "playbooks"
@@ -165,7 +165,7 @@ class Boards:
         given = {
             "k3s_cluster_name": "bench",
             "k3s_token": "token-of-the-bench",
-            "k3s_binary_file": str(standin_path("k3s_standin.py")),
+            "k3s_binary_file": str(standin_path("k3s_standin")),
         }
         return self.play(PLAYBOOKS / "site.yml", groups, {**given, **variables})
 
@@ -181,7 +181,7 @@ def measure_k3s_ansible(copy: Path, count: int, folder: Path) -> Figures:
     airgap = folder / "airgap"
     airgap.mkdir(parents=True, exist_ok=True)
     binary = "k3s-arm64" if engine_architecture() == "arm64" else "k3s"
-    (airgap / binary).write_bytes(standin_path("k3s_standin.py").read_bytes())
+    (airgap / binary).write_bytes(standin_path("k3s_standin").read_bytes())
     if os.environ.get("K3S_INSTALLER"):
         (airgap / "k3s-install.sh").write_bytes(Path(os.environ["K3S_INSTALLER"]).read_bytes())
     with Boards(count, folder / "k3s-ansible") as boards:

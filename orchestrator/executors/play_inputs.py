@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from orchestrator.errors import OperationError
 from orchestrator.executors.base import OperationRequest
-from orchestrator.resources import data_path, standin_path
+from orchestrator.resources import data_path
+from orchestrator.standin_files import standin_path
 from orchestrator.state.former import is_former
 from orchestrator.state.model import InstanceRecord
 from orchestrator.state.secret_references import SecretResolver

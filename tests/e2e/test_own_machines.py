@@ -15,7 +15,7 @@ import pytest
 from orchestrator.clients.engine import engine_architecture
 from orchestrator.remote.ssh import run
 from orchestrator.remote.target import SshTarget
-from orchestrator.resources import standin_path
+from orchestrator.standin_files import standin_path
 from tests.e2e.command_line import Cli
 from tests.secret_search import SecretSearch
 from tests.simulated_boards import Boards, simulated_boards
@@ -141,7 +141,7 @@ def test_boards_are_set_up_for_real_and_given_back_as_they_were(
     before = [shell(target, EVERYTHING) for target in boards.targets]
     ask_for_password(boards.targets[1])
     cli = replace(cli, environment={"PI_SUDO": PASSWORD})
-    apply = ("apply", file, "--target", CLUSTER, "--k3s-binary", standin_path("k3s_standin.py"), "--auto-approve")
+    apply = ("apply", file, "--target", CLUSTER, "--k3s-binary", standin_path("k3s_standin"), "--auto-approve")
 
     refused = replace(cli, environment={}).run(*apply, expect=2)
     assert "the environment variable PI_SUDO is not set" in refused.stderr

@@ -11,13 +11,14 @@ import pytest
 
 from orchestrator.remote.ssh import run
 from orchestrator.remote.target import SshTarget
+from orchestrator.standin_files import standin_path
 from tests.emulation.board import MODEL, START_SYSTEM_32, EmulatedBoard, running_board
-from tests.plays_by_hand import REPOSITORY, play, play_well
+from tests.plays_by_hand import play, play_well
 from tests.simulated_boards import render_inventory
 
 pytestmark = pytest.mark.slow
 
-STAND_IN = REPOSITORY / "orchestrator" / "standins" / "k3s_standin.py"
+STAND_IN = standin_path("k3s_standin")
 PREPARE = "molecule/prerequisites/converge.yml"
 FIRMWARE_FILE = "/boot/firmware/cmdline.txt"
 PLAY_TIMEOUT = 900.0

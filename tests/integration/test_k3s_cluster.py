@@ -16,7 +16,7 @@ from orchestrator.executors.ansible import AnsibleExecutor
 from orchestrator.executors.base import OperationRequest, OperationResult
 from orchestrator.planning.actions import Action
 from orchestrator.planning.observation import Presence
-from orchestrator.resources import standin_path
+from orchestrator.standin_files import standin_path
 from orchestrator.topology.model import Value
 from tests.integration.test_k3s_play import SITE, Bench
 
@@ -82,11 +82,9 @@ def recorded(bench: Bench, attributes: Mapping[str, Value], **inputs: Value) -> 
     return replace(request, action=Action.UPDATE, record=record)
 
 
-def newer_standin(folder: Path, version: str) -> str:
+def newer_standin(version: str) -> str:
     """The stand-in as another release of K3s."""
-    path = folder / f"k3s-{version}"
-    path.write_text(standin_path("k3s_standin.py").read_text().replace("v1.31.5", version))
-    return str(path)
+    return str(standin_path("k3s_standin", version=version))
 
 
 def test_labels_and_taints_change_without_a_restart_and_those_of_others_stay(bench: Bench) -> None:
@@ -183,10 +181,10 @@ def test_a_configuration_that_somebody_changed_is_seen_and_mended(bench: Bench) 
     assert executor.observe(request).presence is Presence.PRESENT
 
 
-def test_another_version_is_an_upgrade_machine_by_machine(bench: Bench, tmp_path: Path) -> None:
+def test_another_version_is_an_upgrade_machine_by_machine(bench: Bench) -> None:
     attributes = {**bench.site(k3s_version="v1.31.5+k3s1").attributes}
     assert attributes["k3s_version_asked"] == "v1.31.5+k3s1"
-    wanted: dict[str, Value] = {"k3s_version": "v1.32.1+k3s1", "k3s_binary_file": newer_standin(tmp_path, "v1.32.1")}
+    wanted: dict[str, Value] = {"k3s_version": "v1.32.1+k3s1", "k3s_binary_file": newer_standin("v1.32.1")}
     wanted["upgrade_playbook"] = "playbooks/upgrade.yml"
     # As an upgrade leaves a node that was cut off while it was drained.
     bench.shell(0, "sudo k3s kubectl annotate node pi-2 continuum-deploy/upgrade=ours; sudo k3s kubectl cordon pi-2")
@@ -203,7 +201,7 @@ def test_another_version_is_an_upgrade_machine_by_machine(bench: Bench, tmp_path
     assert "k3s-next" not in bench.shell(1, "ls /usr/local/bin")
     with pytest.raises(OperationError, match=r"v1\.31\.5.*is older\. K3s does not go back"):
         AnsibleExecutor().run(recorded(bench, result.attributes, **{**wanted, **SITE, "k3s_version": "v1.31.5+k3s1"}))
-    skipping = {**wanted, "k3s_version": "v1.34.1+k3s1", "k3s_binary_file": newer_standin(tmp_path, "v1.34.1")}
+    skipping = {**wanted, "k3s_version": "v1.34.1+k3s1", "k3s_binary_file": newer_standin("v1.34.1")}
     with pytest.raises(OperationError, match="a minor version would be left out"):
         AnsibleExecutor().run(recorded(bench, result.attributes, **skipping))
     assert nodes(bench)["pi-0"]["status"]["nodeInfo"]["kubeletVersion"] == "v1.32.1+k3s1-standin"

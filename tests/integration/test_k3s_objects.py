@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from orchestrator.remote.ssh import run
-from tests.plays_by_hand import REPOSITORY, Played, play, play_well
+from orchestrator.standin_files import standin_path
+from tests.plays_by_hand import Played, play, play_well
 from tests.simulated_boards import Boards, simulated_boards
 
 pytestmark = pytest.mark.engine
 
-STANDIN = REPOSITORY / "orchestrator" / "standins" / "k3s_standin.py"
+STANDIN = standin_path("k3s_standin")
 FOLDER = "/var/lib/rancher/k3s/server/manifests"
 PASSWORD = "password-of-the-broker"
 MANIFEST = """\

@@ -42,7 +42,7 @@ SITE = MappingProxyType(
         "k3s_version": "",
         "k3s_cluster_name": "edge",
         "k3s_token": "secret:edge-token",
-        "k3s_binary_file": "resource:standins/k3s_standin.py",
+        "k3s_binary_file": "resource:standins/k3s_standin",
         "k3s_node_labels": {"layer": "edge"},
     }
 )

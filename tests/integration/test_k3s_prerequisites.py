@@ -17,12 +17,13 @@ import pytest
 
 from orchestrator.clients.engine import engine_architecture
 from orchestrator.remote.ssh import run, wait_for_ssh
-from tests.plays_by_hand import REPOSITORY, Played, play, play_well
+from orchestrator.standin_files import standin_path
+from tests.plays_by_hand import Played, play, play_well
 from tests.simulated_boards import Boards, simulated_boards
 
 pytestmark = pytest.mark.engine
 
-STANDIN = REPOSITORY / "orchestrator" / "standins" / "k3s_standin.py"
+STANDIN = standin_path("k3s_standin")
 RECORD = "/var/lib/continuum-deploy/changes.json"
 PREPARE = """\
 - hosts: server:agent

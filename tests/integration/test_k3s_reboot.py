@@ -8,12 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from orchestrator.remote.ssh import run
-from tests.plays_by_hand import REPOSITORY, play, play_well
+from orchestrator.standin_files import standin_path
+from tests.plays_by_hand import play, play_well
 from tests.simulated_boards import Boards, simulated_boards
 
 pytestmark = pytest.mark.engine
 
-STANDIN = REPOSITORY / "orchestrator" / "standins" / "k3s_standin.py"
+STANDIN = standin_path("k3s_standin")
 
 
 def shell(boards: Boards, index: int, command: str) -> str:

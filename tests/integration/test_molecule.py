@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.plays_by_hand import PLAYBOOKS, REPOSITORY, environment
+from orchestrator.standin_files import standin_path
+from tests.plays_by_hand import PLAYBOOKS, environment
 from tests.simulated_boards import simulated_boards
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
-STAND_IN = REPOSITORY / "orchestrator" / "standins" / "k3s_standin.py"
+STAND_IN = standin_path("k3s_standin")
 SCENARIOS = sorted(path.parent.name for path in (PLAYBOOKS / "molecule").glob("*/molecule.yml"))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.standin_files import standin_path
 from tests.plays_by_hand import REPOSITORY
 from tests.simulated_boards import simulated_boards
 
@@ -18,7 +19,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow]
 @pytest.fixture
 def binary(tmp_path: Path) -> Path:
     file = tmp_path / "k3s"
-    shutil.copy(REPOSITORY / "orchestrator" / "standins" / "k3s_standin.py", file)
+    shutil.copy(standin_path("k3s_standin"), file)
     return file
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from orchestrator.clients.object_store import ObjectStore, open_store
 from orchestrator.clients.oscar import OscarClient, OscarUnreachableError
-from orchestrator.resources import standin_path
+from orchestrator.standin_files import standin_path
 
 PROGRAMS = ("sh", "cp", "cat", "ls", "sleep", "id", "ln", "env", "mkdir")
 

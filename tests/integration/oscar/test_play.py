@@ -19,7 +19,8 @@ from orchestrator.clients.object_store import open_store
 from orchestrator.clients.oscar import OscarClient, observe_oscar
 from orchestrator.planning.observation import Presence
 from orchestrator.providers.base import DeploymentTag, Machine, MachineRequest
-from orchestrator.resources import data_path, standin_path
+from orchestrator.resources import data_path
+from orchestrator.standin_files import standin_path
 from orchestrator.state.model import InstanceRecord
 
 pytestmark = [

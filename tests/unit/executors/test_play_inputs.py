@@ -14,7 +14,8 @@ from orchestrator.executors.play_inputs import InputResolver, find_machines, mis
 from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance, Operation
 from orchestrator.providers.base import DeploymentTag
-from orchestrator.resources import data_path, standin_path
+from orchestrator.resources import data_path
+from orchestrator.standin_files import standin_path
 from orchestrator.state.model import InstanceRecord
 from tests.secrets_in_memory import memory_secrets
 
@@ -93,14 +94,14 @@ def test_references_are_replaced_wherever_they_are() -> None:
     assert resolver.resolve_all(
         {
             "token": "secret:k3s",
-            "list": ["resource:standins/k3s_standin.py", {"deep": "resource:playbooks/site.yml"}],
+            "list": ["resource:standins/k3s_standin", {"deep": "resource:playbooks/site.yml"}],
             "archive": {"get_attribute": ["image", "archive"]},
             "hosts": {"get_attribute": ["edge", "host"]},
             "plain": 3,
         }
     ) == {
         "token": "value-of-k3s",
-        "list": [str(standin_path("k3s_standin.py")), {"deep": str(data_path("playbooks", "site.yml"))}],
+        "list": [str(standin_path("k3s_standin")), {"deep": str(data_path("playbooks", "site.yml"))}],
         "archive": "a.tar",
         "hosts": ["10.0.0.2", "10.0.0.2"],
         "plain": 3,

@@ -55,7 +55,7 @@ def test_operations_carry_resolved_inputs_in_the_order_of_a_life() -> None:
     configure = instances["layer1-rasppi-k3s"].operations["configure"]
     assert (configure.artifact_type, configure.file) == ("continuum.artifacts.AnsiblePlaybook", "playbooks/site.yml")
     assert configure.inputs["k3s_token"] == "secret:layer1-rasppi-k3s-token"
-    assert configure.inputs["k3s_binary_file"] == "resource:standins/k3s_standin.py"
+    assert configure.inputs["k3s_binary_file"] == "resource:standins/k3s_standin"
     assert configure.inputs["k3s_node_labels"] == {"continuum/layer": "1", "continuum/resource": "rasppi"}
     service = instances["service-blurry-faces"]
     assert list(service.operations) == ["create", "configure", "stop", "delete"]

@@ -20,9 +20,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.clients.kubernetes import KubernetesClient, load_kubeconfig
-from orchestrator.resources import standin_path
+from orchestrator.standin_files import standin_path
 
-PROGRAM = standin_path("k3s_standin.py")
+PROGRAM = standin_path("k3s_standin")
 
 
 @cache
