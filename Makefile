@@ -1,12 +1,16 @@
 # Every target sets up what it lacks first; all are safe to repeat. `make` alone lists them.
 #   VENV=DIR       the virtual environment to make and use (.venv); SYSTEMS_VENV the one for `make test-systems`
 #   PYTHON=FILE    the Python 3.11-3.13 to make it with
+#   JOBS=N         how many processes share the tests (3)
 #   KEEP=1         leave the demo's deployment running
 VENV ?= .venv
 SYSTEMS_VENV ?= .venv-systems
 export VENV SYSTEMS_VENV
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
+# Most of a test's time is waiting, for machines or for a clock: more processes than cores.
+JOBS ?= 3
+PARALLEL := --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder
 ifdef PYTHON
 export PYTHON
 endif
@@ -23,11 +27,11 @@ demo: ## the whole program on this machine, end to end (a few minutes)
 
 test: ## all tests but the slow ones and the ones over other people's servers
 	@scripts/bootstrap test
-	@$(PYTEST) -m "not slow and not systems and not real"
+	@$(PYTEST) $(PARALLEL) -m "not slow and not systems and not real"
 
 test-fast: ## the tests that need no container engine
 	@scripts/bootstrap lint
-	@$(PYTEST) -m "not slow and not engine and not systems and not real"
+	@$(PYTEST) $(PARALLEL) -m "not slow and not engine and not systems and not real"
 
 test-engine: ## the tests that need a container engine
 	@scripts/bootstrap test

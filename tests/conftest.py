@@ -20,6 +20,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write what came out as the new expected files")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """For several processes at a time: what uses the container engine is one process's, and begins first.
+
+    Those tests share machines, image caches and names of deployments, and take longest. All others go file by file, so
+    that what a file's tests share is made once.
+    """
+    if config.getoption("dist", "no") != "loadgroup":
+        return
+    for item in items:
+        group = "engine" if item.get_closest_marker("engine") else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.get_closest_marker("engine") is None)
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """Root of the checkout."""
