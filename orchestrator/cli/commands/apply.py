@@ -13,7 +13,7 @@ from orchestrator.cli.running import approve, note_manifest, note_unchanged, pro
 from orchestrator.cli.views import human
 from orchestrator.errors import InvalidInputError
 from orchestrator.manifest.build import build_manifest
-from orchestrator.planning.plan_file import SavedPlan, is_saved_plan, load_saved_plan
+from orchestrator.planning.plan_file import SavedPlan, check_not_stale, is_saved_plan, load_saved_plan
 from orchestrator.services.apply import apply_saved, note_complete, open_providers
 from orchestrator.services.deployment import OpenDeployment
 from orchestrator.services.manifest import parse_stored_template
@@ -40,6 +40,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         saved = load_saved_plan(args.file)
         topology = parse_stored_template(saved.template, str(args.file))
         with working(saved.plan.deployment, args, console) as opened:
+            check_not_stale(saved.plan, opened.state)  # before anything is shown; one without changes may be stale too
             return show_and_apply(args, console, opened, saved, topology)
     loaded = options.load(args, console)
     target = options.target(args, loaded)

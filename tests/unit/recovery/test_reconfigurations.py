@@ -120,3 +120,12 @@ def test_a_move_that_fails_leaves_the_former_one_at_work_and_the_next_apply_goes
     world.trouble = lambda _request: None
     deploy("apply", changed("swapped-layers"), *YES)
     assert not any("@" in address for address in state().instances)
+
+
+def test_a_saved_plan_without_changes_is_stale_too_once_the_state_moved_on(deploy: Deploy, tmp_path: Path) -> None:
+    deploy("apply", BASE, *YES)
+    saved = tmp_path / "plan.json"
+    deploy("plan", BASE, "--rehearse", "--out", saved)
+    assert "No changes" in deploy("apply", saved, "--auto-approve")
+    deploy("apply", changed("more-memory"), *YES)
+    assert "The plan is stale." in deploy("apply", saved, "--auto-approve", expect=1)
