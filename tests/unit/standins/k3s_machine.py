@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import atexit
 import http.client
 import json
 import os
-import py_compile
 import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,18 +19,6 @@ from orchestrator.clients.kubernetes import KubernetesClient, load_kubeconfig
 from orchestrator.standin_files import standin_path
 
 PROGRAM = standin_path("k3s_standin")
-
-
-@cache
-def compiled() -> Path:
-    """The program compiled once: it is long, and every command of it is a process of its own."""
-    folder = tempfile.TemporaryDirectory(prefix="k3s-standin-")
-    atexit.register(folder.cleanup)
-    path = Path(folder.name) / "k3s.pyc"
-    py_compile.compile(str(PROGRAM), str(path), doraise=True)
-    return path
-
-
 CGROUPS = "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t1\t1\t1\nmemory\t2\t1\t{}\n"
 PASSWORD = "a-cluster-password"
 
@@ -44,6 +28,7 @@ class Node:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.program = PROGRAM
         self.process: subprocess.Popen[bytes] | None = None
         self.notifications: socket.socket | None = None
         self.write("proc/cgroups", CGROUPS.format(1))
@@ -71,7 +56,7 @@ class Node:
         self.notifications.bind(str(path))
         with (self.root / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(compiled()), role, *arguments],
+                [sys.executable, str(self.program), role, *arguments],
                 stdout=log,
                 stderr=log,
                 env={**self.environment, "NOTIFY_SOCKET": str(path)},
@@ -91,7 +76,7 @@ class Node:
         return self.process.wait(10)
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(compiled()), *arguments]
+        command = [sys.executable, str(PROGRAM), *arguments]
         return subprocess.run(command, capture_output=True, text=True, env=self.environment, timeout=30, check=False)
 
     def close(self) -> None:
