@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator.resources import data_path
-from tests.unit.standins.k3s_machine import Node, compiled, wait_for
+from tests.unit.standins.k3s_machine import Node, wait_for
 
 SCRIPT = data_path("playbooks", "roles", "k3s_objects", "files", "manage_objects.py")
 WEB: dict[str, Any] = {
@@ -51,7 +51,7 @@ def ask(server: Node) -> Ask:
     """Run the program on the server's machine, with its k3s."""
     server.write("etc/k3s-standin.json", json.dumps(FAST))
     k3s = server.root / "k3s"
-    k3s.write_text(f'#!/bin/sh\nK3S_STANDIN_ROOT={server.root} exec {sys.executable} {compiled()} "$@"\n')
+    k3s.write_text(f'#!/bin/sh\nK3S_STANDIN_ROOT={server.root} exec {sys.executable} {server.program} "$@"\n')
     k3s.chmod(0o755)
     program = SCRIPT.read_text().replace('"/usr/local/bin/k3s"', json.dumps(str(k3s)))
 
