@@ -1,0 +1,39 @@
+"""What a play of K3s tells, and what K3s waits for, on two simulated Raspberry Pis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.test_k3s_play import Bench
+
+pytestmark = pytest.mark.engine
+
+DISK = "[Mount]\\nWhat=/dev/no-such-disk\\nWhere=/var/lib/rancher\\nType=no-such-kind\\n"
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A server and an agent."""
+    made = Bench(tmp_path_factory.mktemp("notices"))
+    try:
+        for index in (0, 1):
+            made.make(index)
+        made.site()
+        yield made
+    finally:
+        for machine in made.provider.find(made.tag):
+            made.provider.delete(machine.id)
+        made.provider.release(made.tag)
+    assert made.provider.leftovers(made.tag) == []
+
+
+def test_k3s_does_not_start_while_the_disk_of_its_data_is_not_mounted(bench: Bench) -> None:
+    unit = "/etc/systemd/system/var-lib-rancher.mount"
+    bench.shell(1, f"sudo systemctl stop k3s-agent; printf '{DISK}' | sudo tee {unit}; sudo systemctl daemon-reload")
+    started = bench.shell(1, "sudo systemctl start k3s-agent 2>&1; systemctl is-active k3s-agent; true")
+    bench.shell(1, f"sudo rm {unit}; sudo systemctl daemon-reload; sudo systemctl start k3s-agent")
+    assert "dependency job" in started
+    assert started.split()[-1] == "inactive"
+    assert bench.shell(1, "systemctl is-active k3s-agent").strip() == "active"
