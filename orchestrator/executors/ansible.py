@@ -15,7 +15,13 @@ from orchestrator.errors import OperationError
 from orchestrator.executors.ansible_process import DEPLOYMENT_KEY
 from orchestrator.executors.base import DEGRADED, DEGRADED_BECAUSE, OperationRequest, OperationResult
 from orchestrator.executors.image import restore_archives
-from orchestrator.executors.k3s_cluster import configuration_differences, count_servers, labels_of, needs_upgrade
+from orchestrator.executors.k3s_cluster import (
+    architecture_of,
+    configuration_differences,
+    count_servers,
+    labels_of,
+    needs_upgrade,
+)
 from orchestrator.executors.kubeconfig import keep_kubeconfig, kubeconfig_file
 from orchestrator.executors.login import has_own_key, login_to
 from orchestrator.executors.play import PlayOutcome, run_play
@@ -213,7 +219,7 @@ def _host(machine: InstanceRecord) -> InventoryHost:
         user=str(attributes.get("user", "root")),
         key_file=None,
         address=machine.address,
-        architecture=str(machine.inputs.get("capabilities.os.architecture", "")),
+        architecture=architecture_of(machine),
         labels=labels_of(machine),
     )
 

@@ -26,10 +26,16 @@ def count_servers(request: OperationRequest) -> int:
     return max(1, int(str(request.instance.properties.get("servers") or 1)))
 
 
+def architecture_of(machine: InstanceRecord) -> str:
+    """``amd64`` or ``arm64``: what a rehearsal makes, else what was asked for; empty if either will do."""
+    inputs = machine.inputs
+    return str(inputs.get("settings.architecture") or inputs.get("capabilities.os.architecture") or "")
+
+
 def labels_of(machine: InstanceRecord) -> dict[str, str]:
     """Labels that only this machine has: its architecture, graphics processors and enclaves."""
     inputs = machine.inputs
-    found = {"architecture": inputs.get("settings.architecture") or inputs.get("capabilities.os.architecture")}
+    found: dict[str, Value] = {"architecture": architecture_of(machine)}
     if inputs.get("properties.num_gpus"):
         found |= {"gpus": inputs["properties.num_gpus"], "gpu-vendor": inputs.get("properties.gpu_vendor")}
     if inputs.get("properties.sgx") is True:

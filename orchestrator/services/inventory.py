@@ -147,7 +147,8 @@ def _host_variables(machine: DesiredInstance, target: SshTarget) -> Iterator[tup
     if is_host_key(target.host_key):
         yield "machine_host_key", target.host_key
     yield "machine_address", machine.address
-    yield "machine_architecture", str(machine.capabilities.get("os", {}).get("architecture") or "")
+    asked = machine.settings.get("architecture") or machine.capabilities.get("os", {}).get("architecture")
+    yield "machine_architecture", str(asked or "")
 
 
 def _lookup(reference: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from orchestrator.errors import OperationError
 from tests.integration.test_k3s_play import Bench
 
 pytestmark = pytest.mark.engine
@@ -37,3 +39,18 @@ def test_k3s_does_not_start_while_the_disk_of_its_data_is_not_mounted(bench: Ben
     assert "dependency job" in started
     assert started.split()[-1] == "inactive"
     assert bench.shell(1, "systemctl is-active k3s-agent").strip() == "active"
+
+
+def test_a_board_of_another_architecture_than_planned_is_refused_by_its_name(bench: Bench) -> None:
+    before = bench.known["pi[1]"]
+    ours = bench.shell(1, "dpkg --print-architecture").strip()
+    other = {"amd64": "arm64", "arm64": "amd64"}[ours]
+    bench.known["pi[1]"] = replace(before, inputs={"capabilities.os.architecture": other})
+    try:
+        with pytest.raises(OperationError) as caught:
+            bench.site()
+    finally:
+        bench.known["pi[1]"] = before
+    assert "K3s cannot be put on pi-1" in caught.value.detail
+    assert f"The machine is {ours}, but {other} is asked for." in caught.value.detail
+    assert "pi-0 failed" not in caught.value.detail
