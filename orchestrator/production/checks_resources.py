@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from orchestrator.production.clouds import KNOWN_SCHEMES, scheme_of
-from orchestrator.production.model import LayerType, Production
+from orchestrator.production.model import Layer, LayerType, PhysicalResource, Production, Resource
 from orchestrator.production.placement import place_components, used_resources
 from orchestrator.topology.reading import Findings, did_you_mean
 
@@ -87,6 +87,22 @@ def check_physical(model: Production, findings: Findings) -> None:
                 f"{resource.total_nodes}."
             )
             findings.warning("The number of machines differs.", detail, physical.place, physical.name)
+        _check_servers(physical, layer, resource, findings)
+
+
+def _check_servers(
+    physical: PhysicalResource, layer: Layer | None, resource: Resource | None, findings: Findings
+) -> None:
+    """A cluster of two servers stands still when either is away."""
+    if layer is None or resource is None or layer.type is not LayerType.PHYSICAL_TO_BE_PROVISIONED:
+        return
+    servers = [host for host in physical.hosts[: resource.total_nodes] if host.is_server]
+    if len(servers) == 2:
+        detail = (
+            f"{physical.source} has two servers for {physical.name!r}, {' and '.join(s.address for s in servers)}, "
+            "which is worse than one: they decide by majority, and that of two is two. Have one server, or three."
+        )
+        findings.error("Two servers cannot do without either.", detail, servers[1].place, physical.name)
 
 
 def _check_machines_are_named_once(model: Production, findings: Findings) -> None:

@@ -134,6 +134,9 @@ def _cluster(layer: Layer, resource: Resource, physical: tuple[PhysicalResource,
             "continuum/resource": sanitise(resource.name),
         },
     }
+    servers = sum(host.is_server for found in physical for host in found.hosts[: resource.total_nodes])
+    if servers > 1 and not existing:
+        properties["servers"] = servers
     for access in (found.cluster for found in physical if existing):
         texts = (
             ("kubeconfig", access.kubeconfig),

@@ -238,6 +238,7 @@ class PhysicalHost:
         become_password: Reference to the password for sudo; empty if it asks for none.
         key_passphrase: Reference to the passphrase of the private key; empty if it has none.
         host_key: The machine's public host key; empty if it is to be learned at first contact.
+        is_server: Whether it is said to run a server of its cluster; without any such machine the first one does.
         place: Where it is described.
     """
 
@@ -249,6 +250,7 @@ class PhysicalHost:
     become_password: str = ""
     key_passphrase: str = ""
     host_key: str = ""
+    is_server: bool = False
     place: Location | None = field(default=None, compare=False)
 
 

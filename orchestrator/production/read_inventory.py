@@ -17,7 +17,7 @@ from orchestrator.topology.reading import Findings
 
 _PHYSICAL = (LayerType.PHYSICAL_TO_BE_PROVISIONED, LayerType.PHYSICAL_ALREADY_PROVISIONED)
 _SERVERS = ("server", "servers", "master", "k3s-server", "k3s-servers")
-"""Groups whose machines come first, since the first machine of a cluster runs its server."""
+"""Groups whose machines run the servers of their clusters, and come first."""
 
 _PORT = ("ansible_port", "ansible_ssh_port")
 _USER = ("ansible_user", "ansible_ssh_user")
@@ -120,7 +120,7 @@ def _hosts(inventory: Inventory, group: str, findings: Findings) -> Iterator[Phy
     for name in sorted(hosts, key=lambda host: host not in servers):
         host = _host(name, hosts[name], inventory.variables_of(name), findings)
         if host.address:
-            yield host
+            yield replace(host, is_server=name in servers)
 
 
 def _host(name: str, place: Location, variables: Variables, findings: Findings) -> PhysicalHost:

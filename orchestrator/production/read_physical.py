@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.diagnostics import Location
@@ -42,7 +43,7 @@ def _physical_resource(number: int | None, section: Section, folder: Path) -> Ph
     hosts: list[PhysicalHost] = []
     front = section.section("fe_node")
     if front is not None:
-        hosts.append(_host(front))
+        hosts.append(_host(front, is_first=True))
     workers = section.take("wns")
     if isinstance(workers, Sequence):
         for index, item in enumerate(workers.items):
@@ -60,7 +61,7 @@ def _physical_resource(number: int | None, section: Section, folder: Path) -> Ph
     return PhysicalResource(
         number,
         name,
-        tuple(host for host in hosts if host.address),
+        tuple(sorted((host for host in hosts if host.address), key=lambda host: not host.is_server)),
         endpoint,
         oscar_name,
         section.key_place("name"),
@@ -69,7 +70,7 @@ def _physical_resource(number: int | None, section: Section, folder: Path) -> Ph
     )
 
 
-def _host(section: Section) -> PhysicalHost:
+def _host(section: Section, *, is_first: bool = False) -> PhysicalHost:
     private, public = section.text("private_ip"), section.text("public_ip")
     if not private and not public:
         section.need("private_ip", "the machine's address")
@@ -85,8 +86,14 @@ def _host(section: Section) -> PhysicalHost:
         key_passphrase=_credential(section, "key_passphrase"),
         host_key=section.text("host_key"),
     )
+    role = section.text("role").strip().casefold()
+    if role not in ("", "server", "agent") or (is_first and role == "agent"):
+        detail = f"{section.address}.role is {role!r}. " + (
+            "The first machine runs a server, and no other role." if is_first else "It may be server or agent."
+        )
+        section.findings.error("A role is not possible.", detail, section.value_place("role"), section.address)
     section.finish()
-    return host
+    return replace(host, is_server=is_first or role == "server")
 
 
 def make_host(findings: Findings, place: Location | None, **said: str) -> PhysicalHost:

@@ -219,6 +219,7 @@ def _physical_nodes() -> Schema:
         {
             "public_ip": text("Its address from outside.", "203.0.113.5"),
             "private_ip": text("Its address in its own network.", "192.0.2.5"),
+            "role": text("What it runs of its cluster; fe_node is a server, others are agents.", "server", "agent"),
             "ssh_user": text("Whom to log in as.", "pi"),
             "ssh_key": text("Private key to log in with; never shown."),
             "ssh_port": number("Where SSH answers.", minimum=1, maximum=65535),

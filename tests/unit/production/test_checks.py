@@ -404,6 +404,17 @@ def test_ways_of_annotations_are_checked_as_well() -> None:
     assert where(one(production(*parts, edge("b", "a"), annotations=asked), NO_WAY)) == "annotations b"
 
 
+@pytest.mark.parametrize(("servers", "findings"), [(1, []), (2, ["physical vm"]), (3, [])])
+def test_two_servers_are_refused(servers: int, findings: list[str]) -> None:
+    described = physical(1, "vm", "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4")
+    hosts = tuple(
+        replace(host, is_server=index < servers, place=described.place) for index, host in enumerate(described.hosts)
+    )
+    on = edge_layer(1, resource("vm", total_nodes=4))
+    model = production(on, component("a"), physical=(replace(described, hosts=hosts),))
+    assert [where(d) for d in check_production(model) if d.summary.startswith("Two servers")] == findings
+
+
 def test_physical_machines_are_as_many_as_the_resource_has() -> None:
     model = production(edge_layer(1), component("a"), physical=(physical(1, "vm", "192.0.2.1"), physical(1, "x")))
     assert where(one(model, "The number of machines differs.")) == "physical vm"

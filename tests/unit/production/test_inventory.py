@@ -101,10 +101,17 @@ def test_machines_come_from_the_group_of_their_resource_servers_first(tmp_path: 
     loaded = read(tmp_path, text, name)
     assert said(loaded) == []
     assert hosts(loaded) == (
-        PhysicalHost("192.0.2.12", "own", "~/.ssh/boards", 2022),
+        PhysicalHost("192.0.2.12", "own", "~/.ssh/boards", 2022, is_server=True),
         PhysicalHost("pi01", "outer", "~/.ssh/boards", 2222),
         PhysicalHost("pi02", "outer", "~/.ssh/boards", 2222),
     )
+
+
+@pytest.mark.parametrize(("servers", "wanted"), [("third", None), ("third\npi01\npi02", 3)])
+def test_the_group_server_says_how_many_servers_a_cluster_has(tmp_path: Path, servers: str, wanted: int | None) -> None:
+    read(tmp_path, INI.replace("third\n\n[outer", f"{servers}\n\n[outer"), "inventory.ini")
+    cluster = load_topology(tmp_path / "production.yaml").topology.nodes["layer1-rasppi-k3s"]
+    assert cluster.properties.get("servers") == wanted
 
 
 def test_they_reach_the_template(tmp_path: Path) -> None:

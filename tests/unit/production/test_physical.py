@@ -43,9 +43,32 @@ def test_everything_about_a_machine_is_read(tmp_path: Path) -> None:
     assert said == []
     way = "pi@192.0.2.9:23,gate"
     assert made.hosts == (
-        PhysicalHost("192.0.2.1", "pi", "~/k", 2222, way, "secret:sudo", "env:PASS", f"ssh-ed25519 {key}"),
+        PhysicalHost(
+            "192.0.2.1", "pi", "~/k", 2222, way, "secret:sudo", "env:PASS", f"ssh-ed25519 {key}", is_server=True
+        ),
         PhysicalHost("2001:db8::7", "", ""),
     )
+
+
+def test_machines_with_the_role_of_a_server_come_first(tmp_path: Path) -> None:
+    machines = """\
+        fe_node: {private_ip: 192.0.2.1}
+        wns: [{private_ip: 192.0.2.2, role: agent}, {private_ip: 192.0.2.3, role: Server}, {private_ip: 192.0.2.4}]
+"""
+    (made,), said = read(tmp_path, machines)
+    assert said == []
+    assert [(host.address[-1], host.is_server) for host in made.hosts] == [
+        ("1", True),
+        ("3", True),
+        ("2", False),
+        ("4", False),
+    ]
+
+
+@pytest.mark.parametrize("machine", ["fe_node: {private_ip: a, role: agent}", "wns: [{private_ip: a, role: master}]"])
+def test_a_role_that_is_none_is_refused(tmp_path: Path, machine: str) -> None:
+    _, said = read(tmp_path, f"        {machine}\n")
+    assert said == [("error", "A role is not possible.", 7)]
 
 
 @pytest.mark.parametrize(
