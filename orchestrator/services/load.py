@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.diagnostics import Diagnostic, Location, error, has_errors, warning
@@ -18,9 +18,11 @@ from orchestrator.topology.located import Mapping as MappingNode
 from orchestrator.topology.model import Topology
 from orchestrator.topology.parse import is_template, parse_template_document
 from orchestrator.topology.reading import did_you_mean
-from orchestrator.topology.source_digest import source_digest
+from orchestrator.topology.source_digest import files_digest, source_digest
 from orchestrator.topology.types import shipped_types
 from orchestrator.topology.validate import Places, check_topology
+
+_OBJECTS = "continuum.nodes.KubernetesObjects"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,13 @@ def _load_template(document: Document, path: Path) -> LoadedTopology:
     if has_errors(diagnostics):
         return LoadedTopology(Topology(""), "", root, diagnostics)
     checked = _check(parsed.topology, document.text, parsed.imports, place)
-    sources = _check_sources(parsed.topology, root, place) if not has_errors(checked) else ()
-    places = {name: found for name in parsed.topology.nodes if (found := place(("node_templates", name)))}
-    return LoadedTopology(
-        parsed.topology, document.text, root, (*diagnostics, *checked, *sources), parsed.imports, places
-    )
+    topology = parsed.topology
+    sources: tuple[Diagnostic, ...] = ()
+    if not has_errors(checked):
+        topology, findings = _with_file_digests(topology, root, place)
+        sources = (*_check_sources(topology, root, place), *findings)
+    places = {name: found for name in topology.nodes if (found := place(("node_templates", name)))}
+    return LoadedTopology(topology, document.text, root, (*diagnostics, *checked, *sources), parsed.imports, places)
 
 
 def _imports(names: tuple[str, ...], root: Path, place: Places) -> tuple[Diagnostic, ...]:
@@ -149,6 +153,31 @@ def _check_sources(topology: Topology, root: Path, place: Places) -> tuple[Diagn
             )
             found.append(error("A component's sources have changed.", detail, address=node.name, location=here))
     return tuple(found)
+
+
+def _with_file_digests(topology: Topology, root: Path, place: Places) -> tuple[Topology, tuple[Diagnostic, ...]]:
+    """The topology with the digests of files that Kubernetes objects are read from, so that new content is a change."""
+    found: list[Diagnostic] = []
+    nodes = dict(topology.nodes)
+    for node in topology.nodes.values():
+        listed = node.properties.get("files")
+        if not (isinstance(listed, list) and listed and shipped_types().is_derived(node.type, _OBJECTS)):
+            continue
+        here = place(("node_templates", node.name, "properties", "files"))
+        try:
+            digest = files_digest(root, [str(name) for name in listed])
+        except OSError as problem:
+            detail = f"{node.name} is made from {problem.filename}, which cannot be read: {problem.strerror}."
+            found.append(error("A file with objects is missing.", detail, address=node.name, location=here))
+            continue
+        given = node.properties.get("files_digest")
+        if given and given != digest:
+            detail = (
+                f"The files of {node.name} have the digest {digest}. Leave files_digest out: it is found by itself."
+            )
+            found.append(error("Files with objects have changed.", detail, address=node.name, location=here))
+        nodes[node.name] = replace(node, properties={**node.properties, "files_digest": digest})
+    return replace(topology, nodes=nodes), tuple(found)
 
 
 def _template_places(document: Document) -> Places:

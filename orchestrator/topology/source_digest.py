@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 IGNORED = frozenset({".git", "__pycache__"})
@@ -30,6 +30,19 @@ def source_digest(folder: Path) -> str:
             kind, content = ("executable" if mode & stat.S_IXUSR else "file"), path.read_bytes()
         entry = f"{kind}\0{name}\0{hashlib.sha256(content).hexdigest()}\n"
         total.update(entry.encode("utf-8", "surrogateescape"))
+    return f"sha256:{total.hexdigest()}"
+
+
+def files_digest(folder: Path, names: Sequence[str]) -> str:
+    """Digest of the contents of files under ``folder``, in their order, as ``sha256:`` and 64 hexadecimal digits.
+
+    Raises:
+        OSError: One of them cannot be read.
+    """
+    total = hashlib.sha256()
+    for name in names:
+        content = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        total.update(f"{name}\0{content}\n".encode("utf-8", "surrogateescape"))
     return f"sha256:{total.hexdigest()}"
 
 

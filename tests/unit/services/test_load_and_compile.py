@@ -179,6 +179,52 @@ def test_sources_beside_a_template_must_be_the_ones_it_was_compiled_from(
     assert "src/blurry-faces" in found.location.text
 
 
+OBJECTS = """\
+tosca_definitions_version: tosca_simple_yaml_1_3
+metadata: {template_name: broker}
+imports: [continuum.yaml]
+topology_template:
+  node_templates:
+    board: {type: continuum.nodes.PhysicalMachine, properties: {resource: board, layer: 1}}
+    cluster:
+      type: continuum.nodes.K3sCluster
+      properties: {cluster_name: cluster}
+      requirements: [machine: board]
+    broker:
+      type: continuum.nodes.KubernetesObjects
+      properties: {name: broker, files: [one.yaml, more/two.yaml]}
+      requirements: [host: cluster]
+"""
+
+
+def test_other_content_of_a_file_with_objects_is_a_change(tmp_path: Path) -> None:
+    template, one = tmp_path / "template.yaml", tmp_path / "one.yaml"
+    template.write_text(OBJECTS)
+    (found,) = load_topology(template).diagnostics
+    assert (found.summary, found.address) == ("A file with objects is missing.", "broker")
+    assert found.location is not None
+    assert found.location.line == 13
+    (tmp_path / "more").mkdir()
+    one.write_text("kind: Secret\n")
+    (tmp_path / "more" / "two.yaml").write_text("kind: Secret\n")
+
+    def inputs() -> str:
+        loaded = good(template)
+        wanted = desired_instances(loaded.topology, shipped_types(), load_profile("production"), {})[0]["broker"]
+        return str(wanted.operations["configure"].inputs["k3s_objects_files_digest"])
+
+    first = inputs()
+    assert first.startswith("sha256:")
+    assert inputs() == first
+    one.write_text("kind: ConfigMap\n")
+    changed = inputs()
+    assert changed != first
+    template.write_text(OBJECTS.replace("two.yaml]", f'two.yaml], files_digest: "{first}"'))
+    (found,) = load_topology(template).diagnostics
+    assert found.summary == "Files with objects have changed."
+    assert changed in found.detail
+
+
 def test_imports_must_be_types_of_this_version(application: Path, tmp_path: Path) -> None:
     template = write_compiled(good(application), tmp_path / "out")[0]
     text = template.read_text(encoding="utf-8")
