@@ -29,6 +29,7 @@ _AFTERWARDS = 60.0
 
 _MESSAGE_LIMIT = 4000
 _FORKS = 20
+_TELLING = ("debug", "ansible.builtin.debug")
 _WORD_OF_A_HOST = {"runner_on_start": "begun", "runner_on_ok": "ended", "runner_on_skipped": "ended"}
 
 
@@ -175,6 +176,9 @@ class EventFilter:
         kind = event.get("event", "")
         if kind == "playbook_on_task_start" and not str(details.get("task", "")).startswith("Validating arguments"):
             self._send({"kind": "task", "task": details.get("task", "")})
+        elif kind == "runner_on_ok" and details.get("task_action") in _TELLING:
+            message = _text((details.get("res") or {}).get("msg"))
+            self._send({"kind": "told", "host": details.get("host", ""), "text": message})
         elif kind in _WORD_OF_A_HOST:
             self._send({"kind": _WORD_OF_A_HOST[kind], "host": details.get("host", "")})
         elif kind == "playbook_on_play_start":

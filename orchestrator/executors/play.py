@@ -62,8 +62,9 @@ class PlayOutcome:
             return self.task
         if kind == "begun":
             self.busy[str(event["host"])] = None
-        elif kind == "ended":
+        elif kind in {"ended", "told"}:
             self.busy.pop(str(event["host"]), None)
+            return str(event.get("text", ""))
         elif kind in {"failed", "unreachable"}:
             self._fail(str(event["host"]), event)
         elif kind == "play":

@@ -16,7 +16,15 @@ from orchestrator.remote.failures import HostKeyError, UnknownHostKeyError, Unre
 from orchestrator.remote.host_keys import KnownHosts, pin
 from orchestrator.remote.ssh import Session, open_session
 from orchestrator.resources import data_path
-from orchestrator.services.doctor_findings import Finding, MachineReport, Severity, Subject, error, of_error
+from orchestrator.services.doctor_findings import (
+    Finding,
+    MachineReport,
+    Severity,
+    Subject,
+    error,
+    of_error,
+    warning,
+)
 
 PYTHON = "/usr/bin/python3"
 """What plays use as well."""
@@ -211,4 +219,22 @@ def _namesakes(report: MachineReport, reports: Sequence[MachineReport]) -> list[
         text = f"Its hostname is {board.get('hostname')}, and so is that of {', '.join(namesakes)}; Kubernetes tells "
         fix = "Give each machine a name of its own: hostnamectl set-hostname NAME"
         found.append(error("hostname", address, f"{text}machines apart by it.", fix))
+    found += _clones(report, [r for r in others if r not in same and cluster and r.subject.cluster == cluster])
     return found
+
+
+def _clones(report: MachineReport, others: Sequence[MachineReport]) -> list[Finding]:
+    """Another machine of the cluster with the same machine id: K3s works with that, other programs may not."""
+    number = report.board.get("machine_id")
+    clones = [r.subject.address for r in others if number != "uninitialized" and r.board.get("machine_id") == number]
+    if not number or not clones:
+        return []
+    text = (
+        f"Its machine id is also that of {', '.join(clones)}, as on cards that were copied from one that had been "
+        "started. A network that gives addresses by it (systemd-networkd) gives them the same one."
+    )
+    fix = (
+        "On all but one: rm -f /etc/machine-id /var/lib/dbus/machine-id; systemd-machine-id-setup; reboot. Its address "
+        "may be another one then."
+    )
+    return [warning("machine id", report.subject.address, text, fix)]

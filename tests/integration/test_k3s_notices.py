@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.errors import OperationError
-from tests.integration.test_k3s_play import Bench
+from orchestrator.executors.ansible import AnsibleExecutor
+from tests.integration.test_k3s_play import SITE, Bench
 
 pytestmark = pytest.mark.engine
 
@@ -29,6 +30,14 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
             made.provider.delete(machine.id)
         made.provider.release(made.tag)
     assert made.provider.leftovers(made.tag) == []
+
+
+def told(bench: Bench) -> str:
+    """What a run tells that has nothing to change."""
+    lines: list[str] = []
+    result = AnsibleExecutor().run(replace(bench.request("playbooks/site.yml", SITE), progress=lines.append))
+    assert not result.changed
+    return "\n".join(lines)
 
 
 def test_k3s_does_not_start_while_the_disk_of_its_data_is_not_mounted(bench: Bench) -> None:
@@ -54,3 +63,14 @@ def test_a_board_of_another_architecture_than_planned_is_refused_by_its_name(ben
     assert "K3s cannot be put on pi-1" in caught.value.detail
     assert f"The machine is {ours}, but {other} is asked for." in caught.value.detail
     assert "pi-0 failed" not in caught.value.detail
+
+
+def test_machines_with_one_machine_id_are_named_and_set_up_all_the_same(bench: Bench) -> None:
+    number, before = (bench.shell(index, "cat /etc/machine-id").strip() for index in (0, 1))
+    assert number != before
+    assert "One machine id" not in told(bench)
+    bench.shell(1, f"echo {number} | sudo tee /etc/machine-id")
+    try:
+        assert "One machine id have pi-0, pi-1, as cards that were copied" in told(bench)
+    finally:
+        bench.shell(1, f"echo {before} | sudo tee /etc/machine-id")

@@ -99,6 +99,8 @@ writable_cgroups
 if [ -f "$node" ]; then # forwarding and bridges are set by writing there
     mount -o remount,bind,rw /proc/sys
 fi
+# Empty in the image, so that each machine gets an identifier of its own; systemd would take the one that D-Bus brought.
+[ -s /etc/machine-id ] || rm -f /var/lib/dbus/machine-id
 if [ -f /boot/firmware/does-not-boot ]; then
     exec sleep infinity
 fi

@@ -41,6 +41,12 @@ def test_tasks_results_and_the_end_are_passed_on(tmp_path: Path, capsys: pytest.
     ]
 
 
+def test_what_a_play_tells_is_passed_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = {"host": "pi-0", "task_action": "ansible.builtin.debug", "res": {"msg": f"six days, {SECRET}"}}
+    lines = collect(tmp_path, capsys, {"event": "runner_on_ok", "event_data": result})
+    assert lines[0] == {"kind": "told", "host": "pi-0", "text": "six days, ***"}
+
+
 def test_secrets_are_masked_in_events_and_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     event = {
         "event": "runner_on_failed",

@@ -48,6 +48,13 @@ def outcome(*events: dict[str, Any], status: str = "failed") -> PlayOutcome:
     return made
 
 
+def test_what_a_play_tells_is_a_line_of_progress() -> None:
+    made = PlayOutcome()
+    lines = [made.take({"kind": kind, "host": "pi-0", "text": "ends soon"}) for kind in ("begun", "told")]
+    assert lines == ["", "ends soon"]
+    assert not made.busy
+
+
 def test_it_knows_the_task_and_the_hosts_that_are_at_it() -> None:
     assert PlayOutcome().where == "before its first task"
     made = outcome(

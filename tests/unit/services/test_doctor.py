@@ -24,7 +24,7 @@ from orchestrator.remote.target import SshTarget
 from orchestrator.services import doctor_computer, doctor_network
 from orchestrator.services.doctor import _notes, _wanted_machines
 from orchestrator.services.doctor_findings import Examination, MachineReport, Severity, Subject, error, warning
-from orchestrator.services.doctor_machines import all_at_once, examine_machines
+from orchestrator.services.doctor_machines import _with_namesakes, all_at_once, examine_machines
 from tests.unit.remote.openssh_server import Server, openssh_server, write_key
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "mask-detection" / "production.yaml"
@@ -66,6 +66,18 @@ def test_one_machine_under_two_addresses(place: tuple[Server, Path], known: Know
     reports = examine_machines(subjects, known, lambda _: None, 60)
     assert all(("error", "machine") in checks(report) for report in reports)
     assert not any(("error", "hostname") in checks(report) for report in reports), "that follows from it"
+
+
+def test_copies_of_one_card_in_one_cluster_are_told_and_stop_nothing() -> None:
+    def report(address: str, number: str, cluster: str = "c") -> MachineReport:
+        subject = Subject(address, SshTarget(address, 22, "deploy", None, ""), cluster, "agent")
+        return MachineReport(subject, True, {"boot_id": address, "hostname": address, "machine_id": number})
+
+    reports = _with_namesakes(
+        (report("a", "1"), report("b", "1"), report("c", "2"), report("d", "1", "other"), report("e", ""))
+    )
+    assert [checks(r) for r in reports] == [{("warning", "machine id")}] * 2 + [set()] * 3
+    assert "Its machine id is also that of b," in reports[0].findings[0].text
 
 
 def test_each_way_of_not_being_reached_has_its_name(
