@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -74,3 +75,16 @@ def test_machines_with_one_machine_id_are_named_and_set_up_all_the_same(bench: B
         assert "One machine id have pi-0, pi-1, as cards that were copied" in told(bench)
     finally:
         bench.shell(1, f"echo {before} | sudo tee /etc/machine-id")
+
+
+def test_certificates_near_their_end_are_told_with_node_and_day(bench: Bench) -> None:
+    bench.shell(0, """echo '{"certificate_days": 3}' | sudo tee /etc/k3s-standin.json; sudo systemctl restart k3s""")
+    bench.site()
+    result = AnsibleExecutor().run(bench.request("playbooks/site.yml", SITE))
+    said = told(bench)
+    bench.shell(0, "sudo rm /etc/k3s-standin.json; sudo systemctl restart k3s")
+    bench.site()
+    assert re.search(r"pi-0: \d+ of K3s's certificates end within 30 days, \S+ on \d{4}-\d\d-\d\d\.", said)
+    assert "Restart K3s on this machine" in said
+    assert list(result.attributes["certificates"]) == ["pi-0"]  # type: ignore[arg-type]
+    assert "certificates end" not in told(bench)
