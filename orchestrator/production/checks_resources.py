@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from orchestrator.production.clouds import KNOWN_SCHEMES, scheme_of
-from orchestrator.production.model import Layer, LayerType, PhysicalResource, Production, Resource
+from orchestrator.production.model import Layer, LayerType, Production, Resource
+from orchestrator.production.physical import PhysicalResource
 from orchestrator.production.placement import place_components, used_resources
 from orchestrator.topology.reading import Findings, did_you_mean
 

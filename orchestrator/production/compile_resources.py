@@ -5,17 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.production.clouds import function_cloud
-from orchestrator.production.model import (
-    Accelerator,
-    Layer,
-    LayerType,
-    PhysicalHost,
-    PhysicalResource,
-    Production,
-    Resource,
-)
+from orchestrator.production.model import Accelerator, Layer, LayerType, Production, Resource
 from orchestrator.production.naming import resource_node, sanitise
 from orchestrator.production.os_version import render_version
+from orchestrator.production.physical import PhysicalHost, PhysicalResource
 from orchestrator.production.placement import is_cloud_functions, platform_node
 from orchestrator.production.units import render_size
 from orchestrator.topology.model import NodeTemplate, Requirement, Value

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from orchestrator.diagnostics import Location
 from orchestrator.production.inventory import ALL, Inventory, Variable, Variables, load_inventory
-from orchestrator.production.model import Layer, LayerType, PhysicalHost, PhysicalResource, Resource
+from orchestrator.production.model import Layer, LayerType, Resource
 from orchestrator.production.naming import resource_node, sanitise
+from orchestrator.production.physical import PhysicalHost, PhysicalResource
 from orchestrator.production.read_physical import is_reference, make_host, refuse_password
 from orchestrator.topology.reading import Findings
 

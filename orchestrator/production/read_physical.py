@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.diagnostics import Location
-from orchestrator.production.model import ClusterAccess, OscarAccess, PhysicalHost, PhysicalResource
+from orchestrator.production.physical import ClusterAccess, OscarAccess, PhysicalHost, PhysicalResource
 from orchestrator.production.read_companions import open_mapping
 from orchestrator.state.secrets import PREFIX, is_outside_reference, is_secret_name
 from orchestrator.topology.located import Mapping, Sequence

@@ -62,6 +62,16 @@ def each(description: str, inner: Schema) -> Schema:
     return {"description": description, "anyOf": [{"type": ["object", "null"], "additionalProperties": inner}, wrapped]}
 
 
+def system(description: str, properties: Schema, variants: dict[str, str] | None = None) -> Schema:
+    """A file with everything about the application under ``System``."""
+    return mapping(
+        description,
+        {"System": mapping("The application.", properties, variants=variants)},
+        ("System",),
+        {"system": "System"},
+    )
+
+
 def with_definitions(schema: Schema) -> Schema:
     """The schema with every mapping inside it as a definition, written once wherever it is used.
 

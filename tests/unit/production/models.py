@@ -21,13 +21,12 @@ from orchestrator.production.model import (
     LayerType,
     NetworkDomain,
     OperatingSystem,
-    PhysicalHost,
-    PhysicalResource,
     Processor,
     Production,
     QosConstraint,
     Resource,
 )
+from orchestrator.production.physical import PhysicalHost, PhysicalResource
 
 RESOURCE_KEYS = ("memorySize", "totalNodes", "processors", "accelerators", "operatingSystemImageId")
 CONTAINER_KEYS = (

@@ -13,14 +13,8 @@ from orchestrator.diagnostics import has_errors
 from orchestrator.production.compile import compile_topology
 from orchestrator.production.layout import find_layout
 from orchestrator.production.load import Loaded
-from orchestrator.production.model import (
-    DriftDetection,
-    LayerType,
-    PhysicalHost,
-    PhysicalResource,
-    Production,
-    SecurityNeeds,
-)
+from orchestrator.production.model import DriftDetection, LayerType, Production, SecurityNeeds
+from orchestrator.production.physical import PhysicalHost, PhysicalResource
 from orchestrator.topology.dump import render_template
 from orchestrator.topology.parse import parse_template
 from orchestrator.topology.types import shipped_types

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.production.checks_network import Reach, address_reach
-from orchestrator.production.model import PhysicalResource, Resource
+from orchestrator.production.model import Resource
+from orchestrator.production.physical import PhysicalResource
 from tests.unit.production.models import (
     component,
     domain,

@@ -13,7 +13,7 @@ import pytest
 from orchestrator.production.inventory import load_inventory
 from orchestrator.production.layout import ReadOptions
 from orchestrator.production.load import Loaded, load_production
-from orchestrator.production.model import PhysicalHost
+from orchestrator.production.physical import PhysicalHost
 from orchestrator.services.load import load_topology
 from orchestrator.topology.reading import Findings
 

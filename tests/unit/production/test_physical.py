@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.production.model import ClusterAccess, PhysicalHost, PhysicalResource
+from orchestrator.production.physical import ClusterAccess, PhysicalHost, PhysicalResource
 from orchestrator.production.read_physical import read_physical_nodes
 from orchestrator.services.load import load_topology
 from orchestrator.topology.reading import Findings
