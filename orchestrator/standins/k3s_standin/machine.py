@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,19 @@ def now() -> str:
 
 
 def faults() -> dict[str, Any]:
-    """Delays and failures that are switched on."""
-    try:
-        loaded = json.loads(rooted("/etc/k3s-standin.json").read_text())
-    except FileNotFoundError:
-        return {}
-    return loaded if isinstance(loaded, dict) else {}
+    """Delays and failures that are switched on; a file that is just being written is read once more, for a second."""
+    path, end = rooted("/etc/k3s-standin.json"), time.monotonic() + 1
+    while True:
+        try:
+            loaded = json.loads(path.read_text())
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+        else:
+            return loaded if isinstance(loaded, dict) else {}
 
 
 def is_machine() -> bool:

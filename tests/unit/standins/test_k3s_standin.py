@@ -149,6 +149,16 @@ def test_a_node_that_says_it_is_not_ready_is_shown_so(server: Node) -> None:
     wait_for(lambda: states(server) == {"pi-0": False})
 
 
+def test_a_file_of_faults_that_is_being_written_ends_nothing(server: Node) -> None:
+    assert server.process is not None
+    server.write("etc/k3s-standin.json", "")
+    # Longer than two heartbeats.
+    with pytest.raises(subprocess.TimeoutExpired):
+        server.process.wait(0.3)
+    server.write("etc/k3s-standin.json", json.dumps({"heartbeat_interval": 0.1, "not_ready": "runtime is down"}))
+    wait_for(lambda: states(server) == {"pi-0": False})
+
+
 def test_another_ca_is_refused_by_our_client(server: Node, make_node: Callable[[], Node]) -> None:
     other = make_node()
     other.start("server", "--https-listen-port", "0")
