@@ -1,7 +1,8 @@
-"""Finds the data files that ship with the program: TOSCA types and profiles, playbooks, Terraform modules."""
+"""Finds what ships with the program (TOSCA types, profiles, playbooks, Terraform modules) and where its cache is."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -14,3 +15,9 @@ def data_path(*parts: str) -> Path:
     An installed wheel keeps them under ``orchestrator/_data``; a source tree at its top level.
     """
     return _ROOT.joinpath(*parts)
+
+
+def user_cache_folder() -> Path:
+    """Where this program keeps for all deployments what it can make again: archives, packed programs, locks."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root).absolute() / "continuum-deploy"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.errors import DeployError
+from orchestrator.resources import user_cache_folder
 
 _PROGRAMS = Path(__file__).resolve().parent / "standins"
 _INTERPRETER = b"#!/usr/bin/env python3\n"
@@ -61,7 +62,7 @@ def _modules(folder: Path, version: str) -> Iterator[tuple[str, bytes]]:
 
 def _keep(name: str, content: bytes) -> Path:
     """The file with that content, named for it, so that processes of several versions do not disturb each other."""
-    path = _folder() / hashlib.sha256(content).hexdigest()[:16] / name
+    path = user_cache_folder() / "standins" / hashlib.sha256(content).hexdigest()[:16] / name
     try:
         if not _is_there(path, content):
             _write(path, content)
@@ -72,11 +73,6 @@ def _keep(name: str, content: bytes) -> Path:
             resolution="Make room for it, or name another folder in XDG_CACHE_HOME.",
         ) from cause
     return path
-
-
-def _folder() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache").absolute() / "continuum-deploy" / "standins"
 
 
 def _is_there(path: Path, content: bytes) -> bool:

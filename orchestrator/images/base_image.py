@@ -16,11 +16,11 @@ from orchestrator.images.build_container import (
     Step,
     build_image,
     build_lock,
-    cache_folder,
     find_image,
     recipe_digest,
 )
 from orchestrator.images.build_inputs import apt_options, archive_sources, proxy_environment, render_sources
+from orchestrator.resources import user_cache_folder
 
 IMAGE_LABEL = "continuum.image"
 """Marks images made by this program: ``base``, ``machine`` or what others add."""
@@ -169,7 +169,7 @@ def _pull(client: docker.DockerClient, reference: str, progress: Callable[[str],
 
 def _bootstrap(suite: str, digest: str, progress: Callable[[str], None]) -> Path:
     """The base as a tar archive, built from this machine's package archive unless it is in the cache folder."""
-    archive = cache_folder() / f"base-{suite}-{engine_architecture()}-{digest}.tar"
+    archive = user_cache_folder() / f"base-{suite}-{engine_architecture()}-{digest}.tar"
     if archive.is_file():
         return archive
     program = shutil.which("mmdebstrap")

@@ -7,7 +7,6 @@ import fcntl
 import hashlib
 import io
 import json
-import os
 import re
 import socket
 import tarfile
@@ -31,6 +30,7 @@ from docker.utils.socket import SocketError, frames_iter
 from orchestrator.clients.engine import translated_errors
 from orchestrator.errors import CancelledError, ProviderError
 from orchestrator.images.build_inputs import BuildInputs, ReadOnlyMount, machine_build_inputs
+from orchestrator.resources import user_cache_folder
 
 BUILD_LABEL = "continuum.build"
 """Marks a container that only exists while an image is built."""
@@ -83,12 +83,6 @@ def find_image(client: docker.DockerClient, tag: str) -> str | None:
             return None
 
 
-def cache_folder() -> Path:
-    """Where this program keeps what it can make again: archives, locks, folders for the time of a build."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "continuum-deploy"
-
-
 def build_image(
     client: docker.DockerClient,
     base: str,
@@ -129,7 +123,7 @@ def build_image(
         EngineUnavailableError: If the engine goes away.
         CancelledError: If ``cancel`` was set.
     """
-    with machine_build_inputs(cache_folder()) as inputs:
+    with machine_build_inputs(user_cache_folder()) as inputs:
         container = _start(client, base, tag, BuildInputs((*inputs.mounts, *mounts), inputs.environment))
         try:
             _copy_in(container, copy_in or {})
@@ -151,7 +145,7 @@ def build_lock(name: str, timeout: float = 1200.0) -> Iterator[None]:
         name: What is being built.
         timeout: Seconds to wait for another builder.
     """
-    folder = cache_folder() / "locks"
+    folder = user_cache_folder() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + timeout
     with (folder / f"{_slug(name)}.lock").open("w") as file:

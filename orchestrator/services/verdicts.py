@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from orchestrator import topology
+from orchestrator.resources import user_cache_folder
 
 
 def is_known_good(template: str, type_files: Sequence[Path]) -> bool:
@@ -29,8 +29,7 @@ def remember_good(template: str, type_files: Sequence[Path]) -> None:
 
 
 def _folder() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "continuum-deploy" / "accepted-templates"
+    return user_cache_folder() / "accepted-templates"
 
 
 def _key(template: str, type_files: Sequence[Path]) -> str:

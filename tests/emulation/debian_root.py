@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.images.base_image import base_release
-from orchestrator.images.build_container import build_lock, cache_folder, recipe_digest
+from orchestrator.images.build_container import build_lock, recipe_digest
 from orchestrator.images.build_inputs import apt_options, archive_sources, proxy_environment, render_sources
+from orchestrator.resources import user_cache_folder
 from tests.emulation.foreign_binaries import Processor, registered
 
 _TIMEOUT = 1500.0
@@ -58,7 +59,7 @@ def ensure_root(processor: Processor) -> Path:
     """
     distribution, suite = base_release()
     digest = recipe_digest(distribution, suite, PACKAGES[processor.debian], _BEFORE, _AFTER)
-    archive = cache_folder() / f"emulated-{suite}-{processor.debian}-{digest}.tar"
+    archive = user_cache_folder() / f"emulated-{suite}-{processor.debian}-{digest}.tar"
     with build_lock(archive.name, 2 * _TIMEOUT):
         if not archive.is_file():
             _build(processor, distribution, suite, archive)
