@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,12 @@ class Played:
 
 
 def play(
-    playbook: str | Path, inventory: Path, variables: Mapping[str, Any] | None = None, *, timeout: float = 300
+    playbook: str | Path,
+    inventory: Path,
+    variables: Mapping[str, Any] | None = None,
+    *,
+    options: Sequence[str] = (),
+    timeout: float = 300,
 ) -> Played:
     """Run a playbook, whatever comes of it.
 
@@ -46,9 +51,10 @@ def play(
         playbook: Relative to the folder of the plays.
         inventory: Inventory file.
         variables: Further variables, as a JSON file's content would be.
+        options: Further options of `ansible-playbook`.
         timeout: Seconds after which it is killed, which fails the test.
     """
-    command = [_program("ansible-playbook"), "--inventory", str(inventory), str(playbook)]
+    command = [_program("ansible-playbook"), "--inventory", str(inventory), *options, str(playbook)]
     if variables:
         command += ["--extra-vars", json.dumps(variables)]
     done = subprocess.run(

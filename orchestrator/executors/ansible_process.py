@@ -28,6 +28,7 @@ _AFTERWARDS = 60.0
 """Seconds that keys with a passphrase are at hand after a play must have ended."""
 
 _MESSAGE_LIMIT = 4000
+_NO_WORD = "its SSH connection broke off, or no new one could be made."
 _FORKS = 20
 _TELLING = ("debug", "ansible.builtin.debug")
 _WORD_OF_A_HOST = {"runner_on_start": "begun", "runner_on_ok": "ended", "runner_on_skipped": "ended"}
@@ -219,6 +220,9 @@ def failure(kind: str, details: Mapping[str, Any]) -> dict[str, Any]:
     if not any(parts):
         parts.append(_text(result.get("stdout")))
     message = "\n".join(dict.fromkeys(part for part in parts if part))
+    if not message and kind == "runner_on_unreachable":
+        # Of a task whose data are secret Ansible tells nothing more.
+        message = _NO_WORD
     told = {
         "kind": "unreachable" if kind == "runner_on_unreachable" else "failed",
         "host": details.get("host", ""),

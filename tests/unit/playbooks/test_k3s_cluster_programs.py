@@ -53,6 +53,23 @@ def test_files_are_placed_once_and_closed(tmp_path: Path) -> None:
     assert not program["place"]({"path": str(path), "content": None, "mode": "0600"})
 
 
+def test_a_file_that_cannot_be_written_is_named_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = load("k3s_service", "bring_up.py")
+    (tmp_path / "k3s").write_text("a file where a folder should be")
+    files = [{"path": f"{tmp_path}/k3s/config.yaml", "content": "token: x\n", "mode": "0600"}]
+    program["place_all"].__globals__["read_journal"] = lambda unit, _since: f"said of {unit}"
+    with pytest.raises(SystemExit) as caught:
+        program["place_all"]({"unit": "k3s-agent", "files": files})
+    assert caught.value.code == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told == {
+        "cause": f"{tmp_path}/k3s/config.yaml cannot be written: File exists.",
+        "journal": "said of k3s-agent",
+    }
+
+
 def node(**parts: Any) -> dict[str, Any]:
     metadata = {"labels": parts.get("labels", {}), "annotations": parts.get("annotations", {})}
     return {"metadata": metadata, "spec": {"taints": parts.get("taints", [])}}

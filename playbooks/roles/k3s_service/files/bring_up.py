@@ -132,10 +132,25 @@ def start(order):
         time.sleep(POLL)
 
 
+def place_all(order):
+    """Paths of the files that were written or removed; ends with the cause if one cannot be."""
+    placed, path = [], ""
+    try:
+        for file in order["files"]:
+            path = file["path"]
+            placed += [path] if place(file) else []
+    except OSError as reason:
+        journal = read_journal(order["unit"], 0).splitlines()[-TAIL:]
+        cause = f"{path} cannot be written: {reason.strerror or reason}."
+        print(json.dumps({"cause": cause, "journal": "\n".join(journal)}))
+        sys.exit(1)
+    return placed
+
+
 def main():
-    """Do it; exit code 1 if the service does not run in time."""
+    """Do it; exit code 1 if the files cannot be written or the service does not run in time."""
     order = json.load(sys.stdin)
-    placed = [file["path"] for file in order["files"] if place(file)]
+    placed = place_all(order)
     began = time.monotonic()
     started, cause, journal = start(order)
     configuration = read("/etc/rancher/k3s/config.yaml")
