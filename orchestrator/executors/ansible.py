@@ -18,9 +18,10 @@ from orchestrator.executors.image import restore_archives
 from orchestrator.executors.k3s_cluster import (
     architecture_of,
     configuration_differences,
-    count_servers,
     labels_of,
+    lost_majority,
     needs_upgrade,
+    server_addresses,
 )
 from orchestrator.executors.kubeconfig import keep_kubeconfig, kubeconfig_file
 from orchestrator.executors.login import has_own_key, login_to
@@ -70,8 +71,9 @@ class AnsibleExecutor:
                 detail=f"{request.instance.address}: no machine was found by way of its host and machine requirements.",
                 resolution="Apply the machines first, or correct the requirements in the template.",
             )
-        servers = count_servers(request)
-        missing = () if request.operation == "delete" else missing_machines(request, servers)
+        servers = server_addresses(request, machines)
+        missing = () if request.operation == "delete" else missing_machines(request)
+        _need_majority(request, servers, missing)
         if request.operation != "delete":
             restore_archives(request)
         job = _build_job(request, machines)
@@ -83,7 +85,8 @@ class AnsibleExecutor:
         away = () if outcome.status == "successful" else _bearable(request, job, machines, outcome)
         if outcome.status != "successful" and not away:
             error = _explain(request, outcome, job["timeout"])
-            raise error.passing() if _may_pass(outcome, [_name(m) for m in machines[:servers]]) else error
+            names = [_name(machine) for machine in machines if machine.address in servers]
+            raise error.passing() if _may_pass(outcome, names) else error
         keep_kubeconfig(request, outcome.attributes)
         causes = {m.address: cause for m in machines if m.address in away and (cause := outcome.cause_of(_name(m)))}
         _tell_left_out(request, (*missing, *away), causes)
@@ -155,15 +158,19 @@ def _build_job(request: OperationRequest, machines: Sequence[InstanceRecord]) ->
     timeout = int(str(inputs.pop("play_timeout", DEFAULT_TIMEOUT)))
     silence = int(str(inputs.pop("play_silence", DEFAULT_SILENCE)))
     upgrade = str(inputs.pop("upgrade_playbook", ""))
-    servers = count_servers(request)
-    hosts = [_host(machine) for machine in machines]
+    servers = server_addresses(request, machines)
     logins = {_name(machine): login_to(machine, request.secrets, DEPLOYMENT_KEY) for machine in machines}
     label = re.sub(r"[^A-Za-z0-9]+", "-", request.instance.address).strip("-")
     return {
         "playbook": _find_playbook(request, request.implementation.file),
         "upgrade": _find_playbook(request, upgrade) if needs_upgrade(request, inputs.get("k3s_version")) else "",
         "config_file": str(data_path("playbooks", "ansible.cfg")),
-        "inventory": render_inventory({"server": hosts[:servers], "agent": hosts[servers:]}),
+        "inventory": render_inventory(
+            {
+                "server": [_host(machine) for machine in machines if machine.address in servers],
+                "agent": [_host(machine) for machine in machines if machine.address not in servers],
+            }
+        ),
         "logins": {name: target_to_dict(login) for name, login in logins.items()},
         "private_key": ""
         if all(has_own_key(machine.attributes) for machine in machines)
@@ -175,6 +182,7 @@ def _build_job(request: OperationRequest, machines: Sequence[InstanceRecord]) ->
             "application_folder": str(request.folders.application.resolve()),
             "cache_folder": str(request.folders.cache.resolve()),
             "node_name": request.instance.node,
+            **({"k3s_server_count": len(servers)} if len(servers) > 1 else {}),
         },
         "secrets": sorted(
             {*request.secrets.values(), *resolver.secrets, *(s for t in logins.values() for s in t.secrets)}
@@ -224,6 +232,21 @@ def _host(machine: InstanceRecord) -> InventoryHost:
     )
 
 
+def _need_majority(request: OperationRequest, servers: Sequence[str], missing: Sequence[str]) -> None:
+    """Refuse to begin where so many servers are not there that the others could not work.
+
+    Raises:
+        OperationError: If it is so.
+    """
+    why = lost_majority(servers, missing)
+    if why:
+        raise OperationError(
+            "Too many servers of a cluster are not there.",
+            detail=f"{request.instance.address}: {why}",
+            resolution="Apply again once the cause is mended for which those machines could not be had.",
+        )
+
+
 def _name(machine: InstanceRecord) -> str:
     """What the machine is called in the inventory."""
     return str(machine.attributes.get("hostname") or machine.address)
@@ -237,9 +260,9 @@ def _bearable(
     away = tuple(addresses[host] for host in outcome.away if host in addresses)
     # Ansible gives the whole playbook up when nobody is left in one play of it.
     got_through = outcome.plays == len(load_plain(Path(job["playbook"]).read_text(encoding="utf-8")))
-    servers = {machine.address for machine in machines[: count_servers(request)]}
-    is_bearable = request.operation != "delete" and got_through and not servers & set(away)
-    return away if is_bearable else ()
+    servers = server_addresses(request, machines)
+    is_bearable = request.operation != "delete" and got_through and servers[0] not in away
+    return away if is_bearable and not lost_majority(servers, {*away, *job["variables"]["machines_missing"]}) else ()
 
 
 def _tell_left_out(request: OperationRequest, left_out: Sequence[str], causes: Mapping[str, str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -21,9 +21,30 @@ CONFIGURATION = "/etc/rancher/k3s/config.yaml"
 _AT_ONCE = 16
 
 
-def count_servers(request: OperationRequest) -> int:
-    """How many of the machines, from the first one on, carry servers of the cluster that the play is for."""
-    return max(1, int(str(request.instance.properties.get("servers") or 1)))
+def server_addresses(request: OperationRequest, machines: Sequence[InstanceRecord]) -> tuple[str, ...]:
+    """The machines that carry servers of the cluster that the play is for, also where one is wanted and not there.
+
+    Args:
+        request: Whose play.
+        machines: Those that are there.
+    """
+    count = max(1, int(str(request.instance.properties.get("servers") or 1)))
+    listed = request.instance.requirements.get("machine") or tuple(machine.address for machine in machines)
+    return tuple(listed[:count])
+
+
+def lost_majority(servers: Sequence[str], away: Collection[str]) -> str:
+    """Why a cluster cannot do without the servers that are away, in a sentence; empty if it can.
+
+    It cannot do without the first one, by which everything is asked.
+    """
+    gone = [address for address in servers if address in away]
+    needed = len(servers) // 2 + 1
+    if len(servers) - len(gone) >= needed:
+        return ""
+    if len(servers) == 1:
+        return f"{gone[0]} carries the cluster's server."
+    return f"Of {len(servers)} servers {needed} must be there, and {', '.join(gone)} cannot be reached."
 
 
 def architecture_of(machine: InstanceRecord) -> str:

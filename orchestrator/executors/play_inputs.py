@@ -26,25 +26,18 @@ def find_machines(request: OperationRequest) -> tuple[InstanceRecord, ...]:
     return tuple(record for record in _under(request).values() if record is not None)
 
 
-def missing_machines(request: OperationRequest, servers: int = 1) -> tuple[str, ...]:
+def missing_machines(request: OperationRequest) -> tuple[str, ...]:
     """Addresses of machines that are wanted under the instance and could not be made, or never answered.
 
-    Args:
-        request: Whose machines.
-        servers: How many of them, from the first one on, carry servers.
-
     Raises:
-        OperationError: If one that carries a server is among them, which the others depend on.
+        OperationError: If the first one is among them, which carries a server that the others depend on.
     """
     under = _under(request)
     missing = tuple(address for address, record in under.items() if record is None)
-    lacking = [address for address in [*under][:servers] if address in missing]
-    if lacking:
-        first = lacking[0] == next(iter(under))
-        carries = "the cluster's server" if servers == 1 else "one of the cluster's servers"
+    if missing and missing[0] == next(iter(under)):
         raise OperationError(
-            "The first machine of a cluster is not there." if first else "A server of a cluster is not there.",
-            detail=f"{request.instance.address} needs {lacking[0]}, which carries {carries}.",
+            "The first machine of a cluster is not there.",
+            detail=f"{request.instance.address} needs {missing[0]}, which carries the cluster's server.",
             resolution="Apply again once the cause is mended for which that machine could not be had.",
         )
     return missing

@@ -77,22 +77,23 @@ def build_inventory(
 def _cluster(
     cluster: DesiredInstance, wanted: Mapping[str, DesiredInstance], records: Mapping[str, InstanceRecord]
 ) -> ClusterInventory:
-    hosts: dict[str, Mapping[str, Value]] = {}
+    servers: dict[str, Mapping[str, Value]] = {}
+    agents: dict[str, Mapping[str, Value]] = {}
     unknown: list[str] = []
-    for address in cluster.requirements[MACHINE]:
+    count = max(1, int(str(cluster.properties.get("servers") or 1)))
+    for number, address in enumerate(cluster.requirements[MACHINE]):
         machine, record = wanted[address], records.get(address)
         target = _target(machine, record)
         if target is None:
             unknown.append(address)
         else:
-            hosts[_hostname(machine, record)] = dict(_host_variables(machine, target))
-    servers = max(1, int(str(cluster.properties.get("servers") or 1)))
-    names = list(hosts)
+            group = servers if number < count else agents
+            group[_hostname(machine, record)] = dict(_host_variables(machine, target))
     inputs = {k: v for k, v in cluster.operations["configure"].inputs.items() if k not in _OF_THE_EXECUTOR}
     return ClusterInventory(
         cluster.node,
-        {name: hosts[name] for name in names[:servers]},
-        {name: hosts[name] for name in names[servers:]},
+        servers,
+        agents,
         {name: value for name, value in inputs.items() if value not in ("", [], {}) and _is_plain(value)},
         tuple(name for name, value in inputs.items() if references(value)),
         tuple(unknown),

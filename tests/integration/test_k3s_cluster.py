@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from orchestrator.planning.actions import Action
 from orchestrator.planning.observation import Presence
 from orchestrator.standin_files import standin_path
 from orchestrator.topology.model import Value
-from tests.integration.test_k3s_play import SITE, Bench
+from tests.integration.test_k3s_play import SITE, Bench, away
 
 pytestmark = pytest.mark.engine
 
@@ -51,8 +51,11 @@ def started(bench: Bench) -> list[str]:
     return [bench.shell(i, "systemctl show -P ActiveEnterTimestampMonotonic k3s k3s-agent") for i in range(3)]
 
 
-def site_of(bench: Bench, servers: int = 1, **inputs: Value) -> OperationResult:
+def site_of(bench: Bench, servers: int = 1, gone: Sequence[str] = (), **inputs: Value) -> OperationResult:
+    """Play over a cluster of several servers; nothing answers for some machines."""
     request = bench.request("playbooks/site.yml", {**SITE, **inputs})
+    for address in gone:
+        request = away(request, address)
     instance = replace(request.instance, properties={"servers": servers})
     return AnsibleExecutor().run(replace(request, instance=instance))
 
@@ -224,3 +227,18 @@ def test_three_servers_keep_the_cluster_and_take_back_one_that_was_made_anew(ben
         assert site_of(bench, servers=3).changed
         assert sorted(nodes(bench, index)) == list(NODES)
     assert not site_of(bench, servers=3).changed
+
+
+def test_a_server_that_is_away_is_done_without_while_a_majority_is_there(bench: Bench) -> None:
+    result = site_of(bench, 3, ["pi[2]"])
+    assert result.attributes["degraded"] == ["pi[2]"]
+    assert not result.changed
+    assert sorted(nodes(bench)) == list(NODES), "what is away is not taken out of the cluster"
+    with pytest.raises(OperationError) as caught:
+        site_of(bench, 3, ["pi[1]", "pi[2]"])
+    assert caught.value.transient, "they may come back"
+    assert "Only pi-0 of 3 servers could be reached and prepared" in caught.value.detail
+    assert "pi-1 cannot be reached" in caught.value.detail
+    assert "pi-2 cannot be reached" in caught.value.detail
+    completed = site_of(bench, 3)
+    assert (completed.attributes.get("degraded", []), completed.changed) == ([], False)

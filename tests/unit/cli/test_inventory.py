@@ -98,6 +98,14 @@ def test_it_has_the_machines_that_a_play_of_ours_gets(shown: Print, tmp_path: Pa
         assert theirs.items() <= printed["_meta"]["hostvars"][name].items()
 
 
+def test_three_servers_of_the_input_are_three_servers_of_the_plays(shown: Print, file: Path, tmp_path: Path) -> None:
+    inventory = file.with_name("inventory.ini")
+    inventory.write_text(inventory.read_text() + "[server]\nc\na\nb\n")
+    groups = listed(tmp_path, shown("--cluster", CLUSTER), "printed.yaml")
+    assert groups["server"]["hosts"] == [f"layer1-rasppi-{i}" for i in range(3)]
+    assert not groups.get("agent", {}).get("hosts")
+
+
 def test_several_clusters_have_a_group_each(shown: Print, tmp_path: Path) -> None:
     text = shown()
     assert "choose it with --cluster NAME (layer1-rasppi-k3s, layer2-cloudvm-k3s)" in text

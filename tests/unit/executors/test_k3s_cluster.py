@@ -7,7 +7,14 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.errors import OperationError
-from orchestrator.executors.k3s_cluster import configuration_differences, count_servers, labels_of, needs_upgrade
+from orchestrator.executors.ansible import AnsibleExecutor
+from orchestrator.executors.k3s_cluster import (
+    configuration_differences,
+    labels_of,
+    lost_majority,
+    needs_upgrade,
+    server_addresses,
+)
 from orchestrator.executors.play_inputs import missing_machines
 from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance
@@ -56,19 +63,39 @@ def test_a_cluster_of_an_older_state_is_not_upgraded_by_guess() -> None:
     assert not needs_upgrade(replace(request_of(unknown), action=Action.UPDATE), "v1.32.1+k3s1")
 
 
-def test_every_server_of_a_cluster_must_be_there() -> None:
-    machines = {
-        f"pi[{i}]": InstanceRecord(f"pi[{i}]", "pi", "T", attributes={"host": "a", "host_key": "b"}) for i in (0, 2)
-    }
+def test_servers_keep_their_place_when_one_of_them_is_not_there() -> None:
+    machines = [InstanceRecord(f"pi[{i}]", "pi", "T", attributes={"host": "a", "host_key": "b"}) for i in (0, 2)]
     wanted = DesiredInstance(
         "edge", "edge", "T", properties={"servers": 3}, requirements={"machine": ("pi[0]", "pi[1]", "pi[2]", "pi[3]")}
     )
     lacking = {f"pi[{i}]": DesiredInstance(f"pi[{i}]", "pi", "T", provider="local") for i in (1, 3)}
-    request = replace(request_of(CLUSTER, wanted), known={**machines, "edge": CLUSTER}, desired=lacking)
-    assert count_servers(request) == 3
+    known = {**{machine.address: machine for machine in machines}, "edge": CLUSTER}
+    request = replace(request_of(CLUSTER, wanted), known=known, desired=lacking)
     assert missing_machines(request) == ("pi[1]", "pi[3]")
-    with pytest.raises(OperationError, match="needs pi\\[1\\], which carries one of the cluster's servers"):
-        missing_machines(request, 3)
+    assert server_addresses(request, machines) == ("pi[0]", "pi[1]", "pi[2]"), "pi[3] is no server for that"
+    one = replace(
+        request, known={"pi[0]": machines[0], "edge": CLUSTER}, desired={**lacking, "pi[2]": lacking["pi[1]"]}
+    )
+    with pytest.raises(OperationError, match=r"Of 3 servers 2 must be there, and pi\[1\], pi\[2\] cannot be reached"):
+        AnsibleExecutor().run(one)
+    removed = replace(wanted, requirements={})
+    assert server_addresses(replace(request, instance=removed), machines) == ("pi[0]", "pi[2]")
+
+
+@pytest.mark.parametrize(
+    ("count", "away", "why"),
+    [
+        (1, [], ""),
+        (1, [0], "pi[0] carries the cluster's server."),
+        (3, [1], ""),
+        (3, [1, 2], "Of 3 servers 2 must be there, and pi[1], pi[2] cannot be reached."),
+        (5, [1, 2], ""),
+        (5, [1, 2, 4], "Of 5 servers 3 must be there, and pi[1], pi[2], pi[4] cannot be reached."),
+    ],
+)
+def test_a_cluster_needs_a_majority_of_its_servers(count: int, away: list[int], why: str) -> None:
+    servers = [f"pi[{index}]" for index in range(count)]
+    assert lost_majority(servers, {f"pi[{index}]" for index in away} | {"pi[9]"}) == why
 
 
 def test_without_a_recorded_configuration_no_machine_is_asked() -> None:
