@@ -88,3 +88,11 @@ def test_what_earlier_runs_noted_is_kept(program: dict[str, Any], record: Path) 
         "modules": {"file": "/etc/x", "loaded": ["overlay", "vxlan"]},
         "swap": {"services": [], "units": ["a.swap"], "names": ["/a"]},
     }
+
+
+@pytest.mark.parametrize("damaged", ["", '{"modules": {"fi', "\0\0\0\0"])
+def test_a_damaged_record_is_begun_anew(program: dict[str, Any], record: Path, damaged: str) -> None:
+    record.parent.mkdir()
+    record.write_text(damaged)
+    program["note"](str(record), "modules", {"loaded": ["vxlan"]})
+    assert json.loads(record.read_text()) == {"modules": {"loaded": ["vxlan"]}}

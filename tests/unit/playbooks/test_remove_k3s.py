@@ -109,3 +109,12 @@ def test_a_folder_goes_around_what_is_mounted_in_it(
 
 def test_a_machine_that_k3s_never_was_on_is_left_alone(program: dict[str, Any]) -> None:
     assert not program["was_here"]({}, ["/nowhere/k3s"], ["/nowhere/bin"])
+
+
+@pytest.mark.parametrize("text", ["", '{"modules": {"fi'])
+def test_a_damaged_record_goes_and_nothing_is_guessed(program: dict[str, Any], tmp_path: Path, text: str) -> None:
+    record = tmp_path / "continuum-deploy" / "changes.json"
+    record.parent.mkdir()
+    record.write_text(text)
+    program["restore"](str(record))
+    assert not record.parent.exists()

@@ -42,10 +42,10 @@ def write(path, text):
 
 
 def note(record, kind, change):
-    """Add a change to the record, to what earlier runs noted; lists are joined."""
+    """Add a change to the record, to what earlier runs noted; lists are joined. A damaged record is begun anew."""
     noted = {}
     if os.path.exists(record):
-        with open(record) as stream:
+        with open(record) as stream, contextlib.suppress(ValueError):
             noted = json.load(stream)
     else:
         os.makedirs(os.path.dirname(record), mode=0o755, exist_ok=True)

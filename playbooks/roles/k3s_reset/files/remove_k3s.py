@@ -333,11 +333,12 @@ def restore(record):
 
 
 def load(path):
-    """What a file of JSON says, nothing if it is not there."""
+    """What a file of JSON says, nothing if it is not there or damaged."""
     if not os.path.exists(path):
         return {}
-    with open(path) as stream:
+    with open(path) as stream, contextlib.suppress(ValueError):
         return json.load(stream)
+    return {}
 
 
 def restore_command_line(change):
