@@ -28,6 +28,7 @@ _AFTERWARDS = 60.0
 """Seconds that keys with a passphrase are at hand after a play must have ended."""
 
 _MESSAGE_LIMIT = 4000
+_NO_FOLDER = ("No space left on device", "Failed to create temporary directory")
 _NO_WORD = "its SSH connection broke off, or no new one could be made."
 _FORKS = 20
 _TELLING = ("debug", "ansible.builtin.debug")
@@ -223,8 +224,10 @@ def failure(kind: str, details: Mapping[str, Any]) -> dict[str, Any]:
     if not message and kind == "runner_on_unreachable":
         # Of a task whose data are secret Ansible tells nothing more.
         message = _NO_WORD
+    # Where no folder can be made for a file, Ansible takes the machine for one that is away.
+    answers = any(words in message for words in _NO_FOLDER)
     told = {
-        "kind": "unreachable" if kind == "runner_on_unreachable" else "failed",
+        "kind": "unreachable" if kind == "runner_on_unreachable" and not answers else "failed",
         "host": details.get("host", ""),
         "task": details.get("task", ""),
         "message": message[-_MESSAGE_LIMIT:],

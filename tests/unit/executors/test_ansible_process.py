@@ -68,6 +68,8 @@ def test_ignored_failures_are_not_reported(tmp_path: Path, capsys: pytest.Captur
 def test_an_unreachable_host_is_told_apart() -> None:
     details = {"host": "pi-1", "task": "Read the board", "res": {"msg": "Connection refused"}}
     assert failure("runner_on_unreachable", details)["kind"] == "unreachable"
+    full = {**details, "res": {"msg": "mkdir: cannot create directory: No space left on device"}}
+    assert failure("runner_on_unreachable", full)["kind"] == "failed", "it answers"
     silenced = {**details, "res": {"censored": "the output has been hidden", "unreachable": True}}
     assert "its SSH connection broke off" in failure("runner_on_unreachable", silenced)["message"]
     assert failure("runner_on_failed", {"res": {"stdout": "only this"}})["message"] == "only this"
