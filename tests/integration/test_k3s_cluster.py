@@ -189,7 +189,7 @@ def test_another_version_is_an_upgrade_machine_by_machine(bench: Bench) -> None:
     wanted: dict[str, Value] = {"k3s_version": "v1.32.1+k3s1", "k3s_binary_file": newer_standin("v1.32.1")}
     wanted["upgrade_playbook"] = "playbooks/upgrade.yml"
     # As an upgrade leaves a node that was cut off while it was drained.
-    bench.shell(0, "sudo k3s kubectl annotate node pi-2 continuum-deploy/upgrade=ours; sudo k3s kubectl cordon pi-2")
+    bench.shell(0, "sudo k3s kubectl annotate node pi-2 continuum-deploy/turn=ours; sudo k3s kubectl cordon pi-2")
     bench.shell(0, "sudo k3s kubectl cordon pi-1")
     lines: list[str] = []
     result = AnsibleExecutor().run(replace(recorded(bench, attributes, **wanted), progress=lines.append))

@@ -12,7 +12,7 @@ import sys
 import time
 
 K3S, NEXT = "/usr/local/bin/k3s", "/usr/local/bin/k3s-next"
-NOTE = "continuum-deploy/upgrade"
+NOTE = "continuum-deploy/turn"
 VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)(?:-[a-z]+\d+)?\+k3s(\d+)")
 
 

@@ -1,6 +1,6 @@
-"""Waits on a server until the nodes are as they must be around a reboot; prints why not when the time is over.
+"""Waits on a server until every node but one is Ready; prints why not when the time is over.
 
-Arguments: the node's name, the boot that it must report (empty: it is the others that must be Ready), seconds.
+Arguments: the name of the node that does not count, seconds.
 """
 
 import json
@@ -12,7 +12,7 @@ KUBECTL = ["/usr/local/bin/k3s", "kubectl", "--request-timeout=10s", "get", "nod
 
 
 def read_nodes():
-    """Name to (why it is not Ready, boot that it reports), or a reason in words when the API does not answer."""
+    """Name to why it is not Ready, empty if it is, or a reason in words when the API does not answer."""
     try:
         done = subprocess.run(KUBECTL, capture_output=True, timeout=30, check=False)
     except (OSError, subprocess.SubprocessError) as error:
@@ -24,29 +24,18 @@ def read_nodes():
         conditions = item["status"].get("conditions", [])
         ready = next((c for c in conditions if c["type"] == "Ready"), {"status": "Unknown"})
         reason = "" if ready["status"] == "True" else ready.get("message") or ready.get("reason") or "nothing reported"
-        nodes[item["metadata"]["name"]] = (reason, item["status"].get("nodeInfo", {}).get("bootID", ""))
+        nodes[item["metadata"]["name"]] = reason
     return nodes, ""
-
-
-def find_trouble(nodes, name, boot):
-    """What is not as it must be, as a clause; empty if all is well."""
-    if not boot:
-        away = [f"{other} ({reason})" for other, (reason, _) in sorted(nodes.items()) if reason and other != name]
-        return f"not every other node is Ready: {', '.join(away)}." if away else ""
-    if name not in nodes:
-        return f"the server knows no node {name}."
-    reason, reported = nodes[name]
-    if reason:
-        return f"its node is not Ready: {reason}."
-    return "" if reported == boot else "its node has not reported since the reboot."
 
 
 def main():
     """Poll; exit code 1 with the reason when the time is over."""
-    name, boot, end = sys.argv[1].lower(), sys.argv[2], time.monotonic() + float(sys.argv[3])
+    name, end = sys.argv[1].lower(), time.monotonic() + float(sys.argv[2])
     while True:
         nodes, trouble = read_nodes()
-        trouble = trouble or find_trouble(nodes, name, boot)
+        away = [f"{other} ({reason})" for other, reason in sorted(nodes.items()) if reason and other != name]
+        if away:
+            trouble = f"not every other node is Ready: {', '.join(away)}."
         if not trouble:
             return
         if time.monotonic() >= end:

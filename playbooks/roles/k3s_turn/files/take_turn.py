@@ -1,7 +1,7 @@
-"""What is done on a server before and after the binary of one node is exchanged: drain it, see it Ready, let it work.
+"""What is done on a server before and after one node is worked on: drain it, see it Ready, let it work again.
 
-Who cordoned the node is noted on it, so that an upgrade that was cut off is completed, and a node that its owner had
-cordoned stays so.
+Who cordoned the node is noted on it, so that a turn that was cut off is completed, and a node that its owner had
+cordoned stays so. Prints why not, as a clause after what was done, and ends with 1.
 """
 
 import json
@@ -10,7 +10,7 @@ import sys
 import time
 
 KUBECTL = ["/usr/local/bin/k3s", "kubectl"]
-NOTE = "continuum-deploy/upgrade"
+NOTE = "continuum-deploy/turn"
 
 
 def kubectl(*arguments, timeout=60):
@@ -45,7 +45,7 @@ def read_nodes():
 
 
 def note_of(node):
-    """Who cordoned it: ``ours``, ``theirs``, or nobody in an upgrade."""
+    """Who cordoned it: ``ours``, ``theirs``, or nobody in a turn."""
     return node["metadata"].get("annotations", {}).get(NOTE, "")
 
 
@@ -71,21 +71,36 @@ def before(name, order):
         fail(f"The work of {name} could not be moved elsewhere within {seconds} s, and it goes on there: {text}")
 
 
+def find_trouble(nodes, name, order):
+    """What is not as it must be, as a clause; empty if all is well."""
+    if not nodes:
+        return "the API does not answer."
+    if name not in nodes:
+        return f"the server knows no node {name}."
+    status = nodes[name]["status"]
+    ready = next((c for c in status.get("conditions", []) if c["type"] == "Ready"), {"status": "Unknown"})
+    if ready["status"] != "True":
+        return f"its node is not Ready: {ready.get('message') or ready.get('reason') or 'nothing reported'}."
+    info = status.get("nodeInfo", {})
+    if order["boot"] and info.get("bootID") != order["boot"]:
+        return "its node has not reported since the reboot."
+    if order["version"] and info.get("kubeletVersion") != order["version"]:
+        return f"its node reports {info.get('kubeletVersion') or 'no version'} instead of {order['version']}."
+    return ""
+
+
 def after(name, order):
-    """See the node Ready with the new version, and let it work again."""
+    """See the node Ready as it must be, and let it work again."""
     end = time.monotonic() + order["ready_timeout"]
     while True:
-        node = read_nodes().get(name)
-        version = node["status"].get("nodeInfo", {}).get("kubeletVersion", "") if node else ""
-        conditions = node["status"].get("conditions", []) if node else []
-        ready = next((c for c in conditions if c["type"] == "Ready"), {"status": "Unknown"})
-        if ready["status"] == "True" and version == order["target"]:
+        nodes = read_nodes()
+        trouble = find_trouble(nodes, name, order)
+        if not trouble:
             break
         if time.monotonic() >= end:
-            why = ready.get("message") or ready.get("reason") or "the API does not answer"
-            seconds = order["ready_timeout"]
-            fail(f"{name} is not Ready with {order['target']} after {seconds} s (it reports {version}): {why}")
+            fail(f"{trouble} It was given {order['ready_timeout']} s.")
         time.sleep(0.5)
+    node = nodes[name]
     if note_of(node) == "ours" and node["spec"].get("unschedulable"):
         demand("uncordon", name)
     if note_of(node):
@@ -93,4 +108,4 @@ def after(name, order):
 
 
 if __name__ == "__main__":
-    {"before": before, "after": after}[sys.argv[1]](sys.argv[2], json.loads(sys.argv[3]))
+    {"before": before, "after": after}[sys.argv[1]](sys.argv[2].lower(), json.loads(sys.argv[3]))
