@@ -54,9 +54,9 @@ class AnsibleExecutor:
     def run(self, request: OperationRequest) -> OperationResult:
         """Run the operation's playbook.
 
-        Machines that cannot be reached are done without, unless it is the first one, which carries the server, or
-        something is to be removed: the attribute ``degraded`` lists their addresses. So is a board that does not come
-        back from a reboot that the play does.
+        Machines that cannot be reached are done without, and so is a board that does not come back from a reboot that
+        the play does: the attribute ``degraded`` lists their addresses. Not the first machine, which carries the
+        server, nor so many of several servers that no majority is left, nor anything where something is to be removed.
 
         Raises:
             OperationError: If a task failed, the first machine could not be reached, or the play took too long;
