@@ -4,7 +4,8 @@
 The machines are containers that behave as boards do (`orchestrator/providers/local`), so that the first run includes
 the edit of the kernel command line and one reboot; what they install is the stand-in for K3s, whose own work is small:
 what is measured are the plays. With `K3S_ANSIBLE=path` the `site.yml` of a copy of k3s-ansible runs on machines made
-the same way, with the same file in the place of K3s; `K3S_INSTALLER=file` gives it the installer that it downloads.
+the same way, with the same file in the place of K3s; `K3S_INSTALLER=file` gives it the installer that it downloads. It
+needs collections: `ANSIBLE_COLLECTIONS_PATH` names the folder of ansible.posix, ansible.utils and community.general.
 
 Usage: bench_k3s.py [--json] [--sizes 1,3,6,12]; needs a container engine. Clock time, one run each.
 """
@@ -116,7 +117,7 @@ class Boards:
             cpus=2,
             memory_mb=512,
             authorized_key=self._public,
-            settings={"firmware": "raspberry-pi"},
+            settings={"firmware": "raspberry-pi", "kubernetes_node": True},  # k3s-ansible sets parameters of the kernel
         )
         made = self._provider.create(request)
         wait_for_ssh(self.target(made), 60, threading.Event())
@@ -145,9 +146,11 @@ class Boards:
             "ANSIBLE_HOME": str(self.folder / "home"),
             "ANSIBLE_NOCOLOR": "True",
             "LC_ALL": "C.UTF-8",
+            "HOME": str(self.folder),  # k3s-ansible writes the user's kubeconfig
         }
-        if playbook.is_relative_to(PLAYBOOKS):
-            settings["ANSIBLE_CONFIG"] = str(PLAYBOOKS / "ansible.cfg")
+        own = next((folder / "ansible.cfg" for folder in playbook.parents if (folder / "ansible.cfg").is_file()), None)
+        if own is not None:
+            settings["ANSIBLE_CONFIG"] = str(own)
         argv = [Path(sys.executable).with_name("ansible-playbook"), "-i", inventory, playbook, "-e", f"@{given}"]
         began = time.perf_counter()
         done = subprocess.run(
@@ -246,7 +249,7 @@ def main() -> int:
         work = Path(folder)
         try:
             figures = [measure(int(size), work) for size in args.sizes.split(",")]
-            theirs = measure_k3s_ansible(Path(copy), 3, work) if copy else None
+            theirs = measure_k3s_ansible(Path(copy).resolve(), 3, work) if copy else None
         except (OSError, RuntimeError, subprocess.SubprocessError) as problem:
             print(f"Could not measure: {problem}", file=sys.stderr)
             return 1
