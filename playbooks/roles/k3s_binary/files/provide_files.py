@@ -212,10 +212,20 @@ def provide_from_release(order, machines):
             path, expected = os.path.join(cache, name), given or fetch_checksum(url, cache, architecture)
             if group.lack(expected):
                 if not os.path.isfile(path) or checksum(path) != expected:
-                    fetch(f"{url}/{name}", path, expected)
+                    fetch_binary(f"{url}/{name}", path, expected, os.path.join(cache, list_name(architecture)))
                 group.check(path)
             files[architecture] = {"binary": entry(name, path, expected), "images": []}
     return files
+
+
+def fetch_binary(url, path, expected, listed):
+    """Download a binary; if it does not match, the list may be what is wrong: the next run fetches that anew too."""
+    try:
+        fetch(url, path, expected)
+    except RefusedError:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(listed)
+        raise
 
 
 def fetch_checksum(url, cache, architecture):

@@ -30,7 +30,7 @@ CAUSES = (
     (r"encrypted with different token", "The token is not the one that the cluster was made with.", True),
     (r"401 Unauthorized|not authorized|invalid token", "The server at {server} refuses the token.", True),
     (r"[Ee]xec format error|status=203/EXEC", "/usr/local/bin/k3s is for another architecture, or damaged.", True),
-    (r"no space left on device", "The disk is full.", True),
+    (r"(?i)no space left on device", "The disk is full.", True),
     (r"failed to find memory cgroup", "The memory cgroup is off.", True),
     (r"certificate has expired or is not yet valid", "The clocks of this machine and of {server} differ.", False),
     (r"address already in use", "Something else listens on a port that K3s needs.", False),
