@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
+from orchestrator.diagnostics import Diagnostic
 from orchestrator.topology.model import Value
 
 
@@ -34,6 +35,26 @@ class MachineState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """Who reaches a machine that a cloud makes. Nobody else does: there is no rule that is not asked for here.
+
+    Attributes:
+        group: Machines that reach each other by every port that a cluster needs: address of their node template.
+        ssh_from: Networks (``203.0.113.7/32``) from which SSH is open; empty for none.
+        public: Whether it gets an address that is reached from outside. One without is reached through ``jump``.
+        public_ports: TCP ports that are open to everybody, because something on it is exposed.
+        jump: Address of the machine (``edge[0]``) whose SSH is the way to this one, and from which SSH is open; empty
+            if there is none.
+    """
+
+    group: str = ""
+    ssh_from: tuple[str, ...] = ()
+    public: bool = True
+    public_ports: tuple[int, ...] = ()
+    jump: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class MachineRequest:
     """A machine to be made.
 
@@ -48,6 +69,19 @@ class MachineRequest:
         settings: What the profile adds for this provider, e.g. ``{"firmware": "raspberry-pi"}``.
         authorized_key: OpenSSH public key that may log in.
         place: Identifier of the place where the machine is, for a provider that makes none (see ``Settled``).
+        image: Operating system as ``scheme://place/identifier``; empty where the provider has its own.
+        flavor: The cloud's name for the size; empty for the cheapest that has what is asked for.
+        disk_gb: Least size of its disk; 0 for what image and flavor bring.
+        gpus: Least number of graphics processors.
+        gpu_memory_mb: Least memory of one of them; 0 if it does not matter.
+        gpu_model: Their model, as people write it (``NVIDIA T4``); empty if it does not matter.
+        sgx: Whether the processor must offer SGX enclaves.
+        secure_boot: Whether it must boot signed software only.
+        measured_boot: Whether it must measure what it boots.
+        spot: Whether the cloud may take it back at any time, for a lower price.
+        access: Who reaches it.
+        host_key: Private host key in OpenSSH's form that it has to show at the first contact; put there by the provider
+            (cloud-init). Whoever asked replaces it over the first connection. Empty where the provider has its own way.
     """
 
     deployment: DeploymentTag
@@ -60,6 +94,18 @@ class MachineRequest:
     authorized_key: str
     settings: Mapping[str, Value] = field(default_factory=dict)
     place: str = ""
+    image: str = ""
+    flavor: str = ""
+    disk_gb: int = 0
+    gpus: int = 0
+    gpu_memory_mb: int = 0
+    gpu_model: str = ""
+    sgx: bool = False
+    secure_boot: bool = False
+    measured_boot: bool = False
+    spot: bool = False
+    access: Access = field(default_factory=Access)
+    host_key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +200,39 @@ class MachineProvider(Protocol):
 
     def leftovers(self, deployment: DeploymentTag) -> Sequence[Resource]:
         """Everything that still carries the deployment's tag, machines included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """Something tagged as ours, and whose it is."""
+
+    deployment: DeploymentTag
+    resource: Resource
+
+
+@runtime_checkable
+class Cloud(Protocol):
+    """A provider that orders from somebody else: what is ordered can be refused, costs money and outlives the state."""
+
+    def check(self, requests: Sequence[MachineRequest]) -> Sequence[Diagnostic]:
+        """What would make ``create`` of these fail, all at once and with the address of each; nothing is changed.
+
+        Credentials, image and its architecture, flavor, zone, quota for all of them together, networks and keys that
+        were given.
+        """
+
+    def adopt(self, machine_id: str, request: MachineRequest) -> Machine:
+        """Tag a machine that was made by hand as the one of ``request``; it is neither restarted nor changed otherwise.
+
+        ``request.token`` becomes its token, so that ``create`` finds it from now on. One that is another deployment's,
+        or cannot be what is asked for (architecture, image of another system), is a ProviderError.
+        """
+
+    def owned(self) -> Sequence[Owned]:
+        """Everything at this place that is tagged as ours, whichever deployment's, one list call a kind."""
+
+    def remove(self, owned: Sequence[Owned]) -> Mapping[str, str]:
+        """Remove these in the right order, repeating what others still hold; the reason by the id of what is left."""
 
 
 class Place(Protocol):

@@ -11,7 +11,11 @@ PROVIDERS = {
     "local": "orchestrator.providers.local.provider:LocalProvider",
     "static": "orchestrator.providers.static.provider:StaticProvider",
 }
-"""Provider name to ``module:Class``, imported when first asked for."""
+"""Provider name to ``module:Class``, imported when first asked for.
+
+A provider of many places is asked for with one of them, ``aws/eu-central-1``: region, or host of the cloud's API. The
+class gets it as its argument.
+"""
 
 
 class UnknownProviderError(ProviderError):
@@ -38,8 +42,15 @@ def load_provider(name: str) -> MachineProvider:
     Raises:
         UnknownProviderError: If there is none.
     """
-    if name not in PROVIDERS:
+    kind, _, place = name.partition("/")
+    if kind not in PROVIDERS:
         raise UnknownProviderError(name)
-    module, _, attribute = PROVIDERS[name].partition(":")
-    provider: MachineProvider = getattr(import_module(module), attribute)()
+    module, _, attribute = PROVIDERS[kind].partition(":")
+    made = getattr(import_module(module), attribute)
+    provider: MachineProvider = made(place) if place else made()
     return provider
+
+
+def is_provider(name: str) -> bool:
+    """Whether this version has the provider; the place in its name (``aws/eu-central-1``) does not matter."""
+    return name.partition("/")[0] in PROVIDERS
