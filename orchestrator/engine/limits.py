@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from orchestrator.executors.registry import ExecutorRegistry
 from orchestrator.planning.actions import Action
 from orchestrator.planning.plan import Change
-from orchestrator.providers.registry import PROVIDERS, parallel_limit
+from orchestrator.providers.registry import is_provider, parallel_limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Limits:
         if change.action is Action.FORGET:
             return NO_LIMIT
         provider = change.instance.provider
-        if provider in PROVIDERS:
+        if is_provider(provider):
             return self._look_up(f"provider {provider}", provider)
         kinds = {operation.artifact_type for operation in change.instance.operations.values()}
         found = [self._look_up(kind) for kind in sorted(kinds)]

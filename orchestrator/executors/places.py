@@ -18,7 +18,7 @@ from orchestrator.executors.ssh_key import key_file
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.records import instance_of_record
 from orchestrator.providers.base import MachineProvider, Place, Settled
-from orchestrator.providers.registry import PROVIDERS, load_provider
+from orchestrator.providers.registry import is_provider, load_provider
 from orchestrator.remote.entry import target_of
 from orchestrator.remote.target import SshTarget, is_host_key
 from orchestrator.state.model import InstanceRecord
@@ -201,7 +201,7 @@ def unused_hosts(instance: DesiredInstance) -> frozenset[str]:
 
 
 def _is_settled(instance: DesiredInstance) -> bool:
-    return instance.provider in PROVIDERS and isinstance(load_provider(instance.provider), Settled)
+    return is_provider(instance.provider) and isinstance(load_provider(instance.provider), Settled)
 
 
 def _entry_of(instance: DesiredInstance) -> Mapping[str, Value]:

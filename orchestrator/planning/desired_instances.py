@@ -197,13 +197,19 @@ class _View:
         return _SOURCE not in self.scope.node.artifacts and bool(names & self.unavailable)
 
     def fill(self, text: str) -> str:
-        """The text with ``{property}``, ``{capability.property}`` and ``{option.name}`` replaced."""
+        """The text with its fields replaced.
+
+        ``{property}``, ``{capability.property}``, ``{option.name}``, and ``{place_of.property}`` for what stands for
+        the place in a property of the form ``scheme://place/identifier``.
+        """
         return _FIELD.sub(lambda found: self._field(found.group(1)), text)
 
     def _field(self, name: str) -> str:
         head, dot, tail = name.partition(".")
         if head == "option":
             value: Value = self.options.get(tail)
+        elif head == "place_of":
+            value = _place_in(str(self.properties.get(tail) or ""))
         elif dot:
             value = self.scope.node.capabilities.get(head, {}).get(tail)
         elif name == "count":
@@ -226,6 +232,12 @@ class _View:
         return value
 
 
+def _place_in(text: str) -> str:
+    """``eu-central-1`` of ``aws://eu-central-1/ami-1``; empty if there is none."""
+    place, slash, identifier = text.partition("://")[2].partition("/")
+    return place if slash and identifier else ""
+
+
 def _instance(address: str, view: _View, rules: Iterable[Rule]) -> DesiredInstance:
     scope = view.scope
     node = scope.node
@@ -233,7 +245,7 @@ def _instance(address: str, view: _View, rules: Iterable[Rule]) -> DesiredInstan
     provider, disposable = "", False
     settings: dict[str, Value] = {}
     for rule in rules:
-        provider = rule.provider or provider
+        provider = view.fill(rule.provider) or provider
         disposable = disposable if rule.disposable is None else rule.disposable
         settings.update({key: view.value(value) for key, value in rule.settings.items()})
         if rule.operations_of:

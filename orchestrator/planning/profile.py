@@ -81,7 +81,8 @@ class Rule:
 
     Attributes:
         match: Which nodes.
-        provider: Infrastructure API that makes the machine.
+        provider: Infrastructure API that makes the machine; may hold ``{…}`` fields, such as
+            ``aws/{place_of.image_id}`` for the place that the image is at.
         disposable: Whether the machine is thrown away whole.
         settings: For the provider or the executor.
         operations_of: Node type whose operations the node gets.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from orchestrator.errors import ProviderError
-from orchestrator.providers.base import MachineProvider
+from orchestrator.providers.base import Cloud, MachineProvider
 
 PROVIDERS = {
     "local": "orchestrator.providers.local.provider:LocalProvider",
@@ -54,3 +54,8 @@ def load_provider(name: str) -> MachineProvider:
 def is_provider(name: str) -> bool:
     """Whether this version has the provider; the place in its name (``aws/eu-central-1``) does not matter."""
     return name.partition("/")[0] in PROVIDERS
+
+
+def is_cloud(name: str) -> bool:
+    """Whether this version has the provider and it orders from somebody else; nothing is connected to for this."""
+    return is_provider(name) and isinstance(load_provider(name), Cloud)

@@ -14,7 +14,7 @@ from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.plan_file import SavedPlan, check_not_stale
 from orchestrator.planning.records import instance_of_record
-from orchestrator.providers.registry import PROVIDERS, load_provider
+from orchestrator.providers.registry import is_provider, load_provider
 from orchestrator.services.deployment import OpenDeployment
 from orchestrator.services.preflight import check_plan
 from orchestrator.services.secrets import versions_in_use
@@ -38,7 +38,7 @@ class Applied:
 
 def open_providers(providers: set[str]) -> None:
     """Make sure that the APIs can be used, before looking at what is there and before changing it."""
-    for name in sorted(providers & set(PROVIDERS)):
+    for name in sorted(filter(is_provider, providers)):
         load_provider(name).open()
 
 

@@ -12,10 +12,10 @@ from orchestrator.engine.hooks import Hook
 from orchestrator.errors import DeployError
 from orchestrator.executors.places import provider_with
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.profile import load_profile
 from orchestrator.providers.base import DeploymentTag, Resource
-from orchestrator.providers.registry import PROVIDERS, load_provider
+from orchestrator.providers.registry import load_provider
 from orchestrator.services.deployment import OpenDeployment
+from orchestrator.services.provider_names import providers_of
 from orchestrator.state.backend import open_backend
 from orchestrator.state.folders import deployment_folder
 from orchestrator.state.model import State
@@ -83,17 +83,6 @@ def was_destroyed(name: str) -> bool:
     """Whether a deployment of that name was here and has been destroyed: its runs are kept, its state is gone."""
     folder = deployment_folder(name)
     return (folder / "runs").is_dir() and open_backend().state_store(name).load() is None
-
-
-def providers_of(state: State) -> tuple[str, ...]:
-    """Whoever may hold something of ours: what records name, and what the profile may have used before it failed."""
-    named = {record.provider for record in state.instances.values()}
-    try:
-        named |= {rule.provider for rule in load_profile(state.profile).rules}
-    except DeployError:
-        # Which profile it was is not known any longer, so it may have been any.
-        named |= set(PROVIDERS)
-    return tuple(sorted(named & set(PROVIDERS)))
 
 
 def _leftovers(

@@ -21,9 +21,10 @@ from orchestrator.planning.plan import Change, Plan
 from orchestrator.planning.planner import plan_destroy
 from orchestrator.planning.records import HOST, MACHINE, instance_of_record, targets_of
 from orchestrator.providers.base import DeploymentTag, MachineProvider, Resource
-from orchestrator.providers.registry import PROVIDERS, load_provider
+from orchestrator.providers.registry import PROVIDERS, is_cloud, is_provider, load_provider
 from orchestrator.services.deployment import OpenDeployment, open_for_reading
-from orchestrator.services.destroy import drop, providers_of
+from orchestrator.services.destroy import drop
+from orchestrator.services.provider_names import providers_of
 from orchestrator.state.backend import lock_of, open_backend
 from orchestrator.state.folders import state_folder
 from orchestrator.state.former import present_address
@@ -188,9 +189,12 @@ def plan_by_force(state: State) -> Plan:
 
 
 def _by_name(name: str) -> tuple[Left, ...]:
-    """What carries the name; another deployment may have the same one, so nobody but a person can tell."""
+    """What carries the name; another deployment may have the same one, so nobody but a person can tell.
+
+    Nothing says any longer at which places of which clouds it was: there `deploy sweep` looks.
+    """
     found: list[Left] = []
-    for provider_name in sorted(PROVIDERS):
+    for provider_name in sorted(name for name in PROVIDERS if not is_cloud(name)):
         reason = f"it carries the name {name}, and without the lineage it is not certain that it is this deployment's"
         try:
             listed = load_provider(provider_name).leftovers(DeploymentTag(name, ""))
@@ -312,7 +316,7 @@ class _Force:
 
     @staticmethod
     def _why_not(record: InstanceRecord) -> str:
-        if record.provider and record.provider not in PROVIDERS:
+        if record.provider and not is_provider(record.provider):
             return f"this version has no provider {record.provider}"
         return "what it needs for that is gone"
 

@@ -8,7 +8,7 @@ from orchestrator.executors.places import missing_place, unused_hosts
 from orchestrator.executors.registry import EXECUTORS
 from orchestrator.planning.actions import RENEWALS
 from orchestrator.planning.plan import CHANGING, Plan
-from orchestrator.providers.registry import PROVIDERS
+from orchestrator.providers.registry import PROVIDERS, is_provider
 from orchestrator.state.secret_references import SecretResolver
 from orchestrator.state.secrets import SecretStore, references
 
@@ -26,7 +26,7 @@ def check_plan(plan: Plan, secrets: SecretStore) -> tuple[Diagnostic, ...]:
             continue
         instance = change.instance
         provider = instance.provider
-        if provider and provider not in PROVIDERS:
+        if provider and not is_provider(provider):
             found[instance.node] = error(
                 "No such provider.",
                 f"Profile {plan.profile!r} puts {instance.node} on provider {provider!r}; this version has: "

@@ -146,7 +146,12 @@ def test_virtual_machines_of_no_cloud_are_refused_in_production() -> None:
 
 
 def test_clouds_are_told_by_the_image() -> None:
-    for image, provider in (("aws://x/y", "aws"), ("ost://x/y", "openstack"), ("one://x/y", "im")):
+    clouds = (
+        ("aws://eu-central-1/ami-1", "aws/eu-central-1"),
+        ("ost://cloud.example/3f1c", "openstack/cloud.example"),
+        ("one://x/y", "im"),
+    )
+    for image, provider in clouds:
         instances, _ = desired_instances(
             changed("layer2-cloudvm", image_id=image), shipped_types(), load_profile("production"), {}
         )
@@ -154,6 +159,16 @@ def test_clouds_are_told_by_the_image() -> None:
         assert instances["layer2-cloudvm[1]"].disposable
         assert not instances["layer1-rasppi[0]"].disposable
         assert instances["layer1-rasppi[0]"].provider == "static"
+
+
+@pytest.mark.parametrize("image", ["aws://ami-1", "aws:///ami-1", "aws://eu-central-1/", "ost://3f1c", "ost://host/"])
+def test_an_image_that_does_not_say_where_it_is_is_refused(image: str) -> None:
+    wanted, production = changed("layer2-cloudvm", image_id=image), load_profile("production")
+    (found,) = check_profile(wanted, shipped_types(), production, {})
+    assert found.summary == "The image does not say where it is."
+    assert image in found.detail
+    instances, _ = desired_instances(wanted, shipped_types(), production, {})
+    assert instances["layer2-cloudvm[0]"].provider == ""
 
 
 def test_options_must_exist_and_have_a_possible_value() -> None:
