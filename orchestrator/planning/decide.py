@@ -21,6 +21,9 @@ _EACH = "properties.hosts"
 _WAY = frozenset({"key_file", "key_passphrase", "become_password"})
 """Parts of an entry of ``hosts`` that say how its owner logs in, and not which machine it is."""
 
+_RULES = frozenset({"properties.public_ports", "settings.ssh_from"})
+"""Inputs that say who reaches a machine, and not which machine it is."""
+
 _ABOUT_PLACE = (HOST, MACHINE, CONNECTS_TO)
 
 
@@ -140,8 +143,11 @@ def _of_instance(inputs: Mapping[str, Value], index: int) -> Mapping[str, Value]
 
 
 def _is_reached_otherwise(before: Mapping[str, Value], after: Mapping[str, Value]) -> bool:
-    """Whether nothing differs but how the owner of a machine logs in to it: it is the same one."""
-    if differing_keys(before, after) != {_EACH}:
+    """Whether nothing differs but who reaches a machine, or how its owner logs in to it: it is the same one."""
+    keys = differing_keys(before, after)
+    if keys <= _RULES:
+        return True
+    if keys != {_EACH}:
         return False
     hosts = [inputs.get(_EACH) for inputs in (before, after)]
     bare = [

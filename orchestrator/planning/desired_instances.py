@@ -10,7 +10,8 @@ from fnmatch import fnmatchcase
 from orchestrator.diagnostics import Diagnostic, Location, error
 from orchestrator.errors import DeployError
 from orchestrator.planning.desired import DesiredInstance, Operation
-from orchestrator.planning.profile import OPTION_FUNCTION, Match, OperationRule, Profile, Rule
+from orchestrator.planning.profile import OPTION_FUNCTION, OPTION_HERE_FUNCTION, Match, OperationRule, Profile, Rule
+from orchestrator.planning.records import FRONT
 from orchestrator.planning.substitution import Substitution
 from orchestrator.state.former import is_former
 from orchestrator.topology.functions import Scope, node_properties, resolve
@@ -161,6 +162,7 @@ class _View:
         self.options = options
         self.unavailable = unavailable
         self.properties = node_properties(scope)
+        self.provider = ""
 
     def at(self, index: int) -> _View:
         """The same node, seen from one of its instances."""
@@ -228,6 +230,8 @@ class _View:
         if isinstance(value, dict):
             if set(value) == {OPTION_FUNCTION}:
                 return self.options.get(str(value[OPTION_FUNCTION]), "")
+            if set(value) == {OPTION_HERE_FUNCTION}:
+                return _option_at(self.provider, self.options.get(str(value[OPTION_HERE_FUNCTION]), ""))
             return {key: self._with_options(item) for key, item in value.items()}
         return value
 
@@ -238,14 +242,25 @@ def _place_in(text: str) -> str:
     return place if slash and identifier else ""
 
 
+def _option_at(provider: str, text: str) -> str:
+    """What of an option holds for a provider: its own entry, else the one that names none."""
+    entries = [entry.strip().rpartition("=") for entry in text.split(",")]
+    found = {name.strip(): value.strip() for name, _, value in entries}
+    return found.get(provider) or found.get("", "")
+
+
 def _instance(address: str, view: _View, rules: Iterable[Rule]) -> DesiredInstance:
     scope = view.scope
     node = scope.node
     operations = _operations_of(view, node.type)
-    provider, disposable = "", False
+    disposable = False
     settings: dict[str, Value] = {}
+    requirements = _requirements(scope)
     for rule in rules:
-        provider = view.fill(rule.provider) or provider
+        view.provider = view.fill(rule.provider) or view.provider
+    for rule in rules:
+        if rule.behind_first and scope.index > 0:
+            requirements[FRONT] = (instance_addresses(node)[0],)
         disposable = disposable if rule.disposable is None else rule.disposable
         settings.update({key: view.value(value) for key, value in rule.settings.items()})
         if rule.operations_of:
@@ -257,13 +272,13 @@ def _instance(address: str, view: _View, rules: Iterable[Rule]) -> DesiredInstan
         node=node.name,
         type=node.type,
         index=scope.index,
-        provider=provider,
+        provider=view.provider,
         disposable=disposable,
         properties=view.properties,
         capabilities={n: {k: view.value(v) for k, v in values.items()} for n, values in node.capabilities.items()},
         settings=settings,
         artifacts={name: artifact.file for name, artifact in node.artifacts.items()},
-        requirements=_requirements(scope),
+        requirements=requirements,
         operations={name: operations[name] for name in STANDARD_OPERATIONS if name in operations},
     )
 

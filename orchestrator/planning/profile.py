@@ -17,6 +17,9 @@ from orchestrator.topology.reading import Findings, Section, did_you_mean
 OPTION_FUNCTION = "get_option"
 """A value ``{get_option: NAME}`` in a profile is replaced by the option's value."""
 
+OPTION_HERE_FUNCTION = "get_option_here"
+"""The same for an option that may differ from place to place: ``VALUE``, or ``PROVIDER=VALUE,PROVIDER=VALUE``."""
+
 
 class ProfileError(DeployError):
     """A profile cannot be used."""
@@ -84,6 +87,7 @@ class Rule:
         provider: Infrastructure API that makes the machine; may hold ``{…}`` fields, such as
             ``aws/{place_of.image_id}`` for the place that the image is at.
         disposable: Whether the machine is thrown away whole.
+        behind_first: Whether the first of the node's machines is the way to the others, which have no way of their own.
         settings: For the provider or the executor.
         operations_of: Node type whose operations the node gets.
         operations: Operations to change or add.
@@ -94,6 +98,7 @@ class Rule:
     match: Match
     provider: str = ""
     disposable: bool | None = None
+    behind_first: bool = False
     settings: Mapping[str, Value] = field(default_factory=dict)
     operations_of: str = ""
     operations: Mapping[str, OperationRule] = field(default_factory=dict)
@@ -214,6 +219,7 @@ def _rule(section: Section) -> Rule:
         match=_match(match) if match else Match(),
         provider=section.text("provider"),
         disposable=section.boolean("disposable") if section.has("disposable") else None,
+        behind_first=section.boolean("behind_first"),
         settings=_mapping(section, "settings"),
         operations_of=section.text("operations_of"),
         operations={key: _operation(inner) for key, inner in section.sections("operations")},

@@ -11,6 +11,9 @@ from orchestrator.topology.model import Value
 MACHINE, HOST = "machine", "host"
 """Requirements by which a node is hosted on another: it goes with it, and moving it makes another object."""
 
+FRONT = "front"
+"""The requirement of a machine for another one through which it is reached."""
+
 CONNECTS_TO = "connects_to"
 """The requirement by which a node's results go to another: its wiring, which is changed in place."""
 

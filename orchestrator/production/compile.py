@@ -62,8 +62,9 @@ def _topology(model: Production, root: Path, findings: Findings) -> Topology:
     nodes: dict[str, NodeTemplate] = {}
     for layer in model.layers:
         for resource in layer.resources:
-            if (layer.number, resource.name) in used:
-                nodes.update({node.name: node for node in compile_resource(layer, resource, model)})
+            running = used.get((layer.number, resource.name), ())
+            if running:
+                nodes.update({node.name: node for node in compile_resource(layer, resource, model, running)})
     order = in_order(placed, model.dag.edges)
     compiler = ServiceCompiler(model, placed, root, findings)
     images = {name: compiler.image(placed[name]) for name in order}

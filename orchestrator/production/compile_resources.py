@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from orchestrator.production.clouds import function_cloud
 from orchestrator.production.model import Accelerator, Layer, LayerType, Production, Resource
 from orchestrator.production.naming import resource_node, sanitise
 from orchestrator.production.os_version import render_version
 from orchestrator.production.physical import PhysicalHost, PhysicalResource
-from orchestrator.production.placement import is_cloud_functions, platform_node
+from orchestrator.production.placement import Placed, is_cloud_functions, platform_node
 from orchestrator.production.units import render_size
 from orchestrator.topology.model import NodeTemplate, Requirement, Value
 
 _SSH_PORT = 22
+_EXPOSED_PORT = 443
+"""Where the ingress of a cluster answers, which a component is exposed by."""
+
 HOSTED_ON = "tosca.relationships.HostedOn"
 
 _MACHINES = {
@@ -23,12 +26,14 @@ _MACHINES = {
 }
 
 
-def compile_resource(layer: Layer, resource: Resource, model: Production) -> tuple[NodeTemplate, ...]:
+def compile_resource(
+    layer: Layer, resource: Resource, model: Production, running: Sequence[Placed] = ()
+) -> tuple[NodeTemplate, ...]:
     """The nodes of a resource, from the ground up; one cluster, however many components run there."""
     if is_cloud_functions(layer):
         return (_cloud_functions(layer, resource, model),)
     physical = physical_of(model, layer, resource)
-    machines = _machines(layer, resource, physical)
+    machines = _machines(layer, resource, physical, running)
     cluster = _cluster(layer, resource, physical)
     return machines, cluster, _oscar(layer, resource, cluster.name, physical)
 
@@ -39,7 +44,9 @@ def physical_of(model: Production, layer: Layer, resource: Resource) -> tuple[Ph
     return tuple(p for p in model.physical if p.layer == layer.number and p.name.casefold() == name)
 
 
-def _machines(layer: Layer, resource: Resource, physical: tuple[PhysicalResource, ...]) -> NodeTemplate:
+def _machines(
+    layer: Layer, resource: Resource, physical: tuple[PhysicalResource, ...], running: Sequence[Placed]
+) -> NodeTemplate:
     properties: dict[str, Value] = {"resource": resource.name, "layer": layer.number}
     properties.update(_graphics(resource))
     flags = (("sgx", resource.sgx), ("secure_boot", resource.secure_boot), ("measured_boot", resource.measured_boot))
@@ -51,6 +58,8 @@ def _machines(layer: Layer, resource: Resource, physical: tuple[PhysicalResource
         properties.update({key: value for key, value in texts if value})
         if resource.spot:
             properties["spot"] = True
+        if any(placed.component.container.expose for placed in running):
+            properties["public_ports"] = [_EXPOSED_PORT]
     else:
         hosts = _hosts(resource, physical)
         if hosts:
