@@ -159,7 +159,7 @@ def _build_job(request: OperationRequest, machines: Sequence[InstanceRecord]) ->
     silence = int(str(inputs.pop("play_silence", DEFAULT_SILENCE)))
     upgrade = str(inputs.pop("upgrade_playbook", ""))
     servers = server_addresses(request, machines)
-    logins = {_name(machine): login_to(machine, request.secrets, DEPLOYMENT_KEY) for machine in machines}
+    logins = {_name(machine): login_to(machine, request.secrets, DEPLOYMENT_KEY, request.known) for machine in machines}
     label = re.sub(r"[^A-Za-z0-9]+", "-", request.instance.address).strip("-")
     return {
         "playbook": _find_playbook(request, request.implementation.file),

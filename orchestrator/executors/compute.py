@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
 from threading import Lock
 
 from orchestrator.errors import ProviderError
-from orchestrator.executors.ansible_process import DEPLOYMENT_KEY
 from orchestrator.executors.base import OperationRequest, OperationResult
-from orchestrator.executors.login import has_own_key, host_key_attributes, login_to
+from orchestrator.executors.first_contact import LOGIN_TIMEOUT, meet, renew_host_key, with_recorded_keys
+from orchestrator.executors.machine_request import hostname_of, machine_request
 from orchestrator.executors.places import introduce, place_of
-from orchestrator.executors.ssh_key import authorized_key, key_file, private_key
+from orchestrator.executors.ssh_key import authorized_key
 from orchestrator.planning.drift import compare_attributes, drifted, in_words
 from orchestrator.planning.observation import Difference, Observation, Presence
 from orchestrator.planning.records import instance_of_record
-from orchestrator.providers.base import Machine, MachineProvider, MachineRequest, MachineState, Settled
+from orchestrator.providers.base import (
+    SECURITY_RULES,
+    Cloud,
+    Machine,
+    MachineProvider,
+    MachineRequest,
+    MachineState,
+    Settled,
+)
 from orchestrator.providers.registry import load_provider
 from orchestrator.remote.target import is_host_key
-from orchestrator.state.model import InstanceRecord
 from orchestrator.topology.model import Value
 
 BOOT_TIMEOUT = 180.0
 """Seconds from "the provider has it running" to "SSH answers"."""
-
-LOGIN_TIMEOUT = 20.0
-"""The same for a machine that was not made but found running."""
-
-_PINS = ("host_key", "jump_host_keys")
 
 
 class MachineExecutor:
@@ -42,23 +40,18 @@ class MachineExecutor:
         self._lock = Lock()
 
     def run(self, request: OperationRequest) -> OperationResult:
-        """Create (or find by its token and start again) the machine, or delete it."""
+        """Create (or find by its token and start again) the machine, have it shown its own host key, or delete it."""
+        if request.operation == "start":
+            return OperationResult(renew_host_key(request))
         provider, place = self._provider_of(request)
         if request.operation == "delete":
             return self._delete(request, provider)
-        from orchestrator.remote.host_keys import KnownHosts  # noqa: PLC0415 - takes long, and a look does not need it
-        from orchestrator.remote.ssh import wait_for_ssh  # noqa: PLC0415 - the same
-
-        machine = provider.create(self._machine_request(request, place), request.progress)
+        machine = provider.create(_asked_for(request, place, provider), request.progress)
         machine = mended(machine, provider, request)
         limit = LOGIN_TIMEOUT if place else BOOT_TIMEOUT
         request.progress(f"waiting for SSH at {machine.host}, {limit:.0f} s at most")
-        attributes = _pinned_before(_attributes(machine, _hostname(request)), request.record)
-        known = KnownHosts.of(request.folders.deployment / "state")
-        with _default_key(request, attributes) as key:
-            target = login_to(replace(request.record, attributes=attributes), request.secrets, key)
-            pinned = wait_for_ssh(target, limit, request.cancel, known, request.progress)
-        return OperationResult({**attributes, **host_key_attributes(pinned)})
+        told = _attributes(machine, hostname_of(request.instance))
+        return OperationResult(meet(request, told, limit, renews=isinstance(provider, Cloud)))
 
     def observe(self, request: OperationRequest) -> Observation:
         """Whether the provider still has the machine, running and set up as it was recorded."""
@@ -70,7 +63,7 @@ class MachineExecutor:
             away = Difference("state", MachineState.RUNNING.value, MachineState.UNREACHABLE.value)
             detail = f"the machine cannot be worked on: {machine.reason}"
             return Observation(Presence.DEGRADED, detail, differences=(away,))
-        attributes = _attributes(machine, _hostname(request))
+        attributes = with_recorded_keys(_attributes(machine, hostname_of(request.instance)), request.record)
         if not is_host_key(attributes["host_key"]):
             # Nobody knew it beforehand; what the machine showed at the first contact is recorded.
             del attributes["host_key"]
@@ -133,32 +126,34 @@ class MachineExecutor:
         places = (place_of(instance_of_record(r), r, lineage, request.secrets, folder) for r in records)
         provider.know([place for place in places if place])
 
-    def _machine_request(self, request: OperationRequest, place: str) -> MachineRequest:
-        host = request.instance.capabilities.get("host", {})
-        system = request.instance.capabilities.get("os", {})
-        pending = request.record.pending
-        return MachineRequest(
-            deployment=request.tag,
-            address=request.instance.address,
-            token=pending.token if pending else "",
-            hostname=_hostname(request),
-            architecture=str(request.instance.settings.get("architecture") or system.get("architecture", "amd64")),
-            cpus=int(str(host.get("num_cpus", 1))),
-            memory_mb=_mebibytes(host.get("mem_size", "1024 MB")),
-            authorized_key=authorized_key(request.secrets, request.folders.deployment),
-            settings=request.instance.settings,
-            place=place,
-        )
+
+def _asked_for(request: OperationRequest, place: str, provider: MachineProvider) -> MachineRequest:
+    pending = request.record.pending
+    return machine_request(
+        request.instance,
+        request.tag,
+        pending.token if pending else "",
+        authorized_key(request.secrets, request.folders.deployment),
+        place,
+        _new_host_key() if isinstance(provider, Cloud) else "",
+    )
+
+
+def _new_host_key() -> str:
+    from orchestrator.remote.keys import generate_key  # noqa: PLC0415 - takes long, and a look does not need it
+
+    return generate_key()[0]
 
 
 def mended(machine: Machine, provider: MachineProvider, request: OperationRequest) -> Machine:
     """The machine set up as it was recorded, where somebody changed it since, and running."""
     recorded = request.record.attributes
-    changed = compare_attributes(recorded, machine.setup)
+    # Who reaches it was set anew as it is wanted now when it was asked for.
+    changed = tuple(d for d in compare_attributes(recorded, machine.setup) if d.name != SECURITY_RULES)
     if changed:
         request.progress(f"setting it up as it was: {in_words(changed)}")
         machine = provider.adjust(machine.id, {d.name: d.recorded for d in changed})
-        still = compare_attributes(recorded, machine.setup)
+        still = tuple(d for d in compare_attributes(recorded, machine.setup) if d.name != SECURITY_RULES)
         if still:
             raise ProviderError(
                 "A machine could not be set up as it was.",
@@ -169,34 +164,6 @@ def mended(machine: Machine, provider: MachineProvider, request: OperationReques
         request.progress("starting it again")
         machine = provider.start(machine.id)
     return machine
-
-
-def _hostname(request: OperationRequest) -> str:
-    """A DNS label that is unique in the deployment: node name and index."""
-    return f"{request.instance.node}-{request.instance.index}".replace("_", "-").lower()[:63]
-
-
-def _mebibytes(size: Value) -> int:
-    number, _, unit = str(size).partition(" ")
-    factor = {"": 1 / 1048576, "B": 1 / 1048576, "KB": 1 / 1024, "MB": 1, "MIB": 1, "GB": 1024, "GIB": 1024}
-    return max(1, int(float(number) * factor.get(unit.strip().upper(), 1)))
-
-
-@contextmanager
-def _default_key(request: OperationRequest, attributes: Mapping[str, Value]) -> Iterator[Path]:
-    """A file with the key of the deployment, unless the machine has one of its own."""
-    if has_own_key(attributes):
-        yield DEPLOYMENT_KEY
-        return
-    with key_file(private_key(request.secrets, request.folders.deployment)) as key:
-        yield key
-
-
-def _pinned_before(attributes: dict[str, Value], record: InstanceRecord) -> dict[str, Value]:
-    """The attributes with the host keys that are recorded already, where the provider does not know any."""
-    if record.attributes.get("host") != attributes["host"] or attributes["host_key"]:
-        return attributes
-    return attributes | {name: record.attributes[name] for name in _PINS if name in record.attributes}
 
 
 def _attributes(machine: Machine, hostname: str) -> dict[str, Value]:

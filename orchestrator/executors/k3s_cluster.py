@@ -110,7 +110,8 @@ def _checksums(
         private = "" if own else private_key(request.secrets, request.folders.deployment)
         with key_file(private) as key:
             pool = ThreadPoolExecutor(min(_AT_ONCE, len(machines)), thread_name_prefix="configuration")
-            looks = [pool.submit(look, n, login_to(m, request.secrets, Path(key))) for n, m in machines.items()]
+            logins = {n: login_to(m, request.secrets, Path(key), request.known) for n, m in machines.items()}
+            looks = [pool.submit(look, name, login) for name, login in logins.items()]
             wait(looks, timeout)
             pool.shutdown(wait=False, cancel_futures=True)
     except DeployError:

@@ -34,9 +34,20 @@ class MachineState(StrEnum):
     """There with all that was running in it, and standing still."""
 
 
+SECURITY_RULES = "security_rules"
+"""Name in ``Machine.setup`` of the rules about who reaches a machine of a cloud.
+
+A list of texts in order, one a rule, e.g. ``tcp 22 from 203.0.113.7/32``: one that a hand added or took away is told
+by it. Other than the rest of a setup they are not set back to what was recorded: ``create`` sets them as they are asked
+for now.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """Who reaches a machine that a cloud makes. Nobody else does: there is no rule that is not asked for here.
+
+    All of a group are asked for with the same networks and ports; only the way to them differs.
 
     Attributes:
         group: Machines that reach each other by every port that a cluster needs: address of their node template.
@@ -174,6 +185,7 @@ class MachineProvider(Protocol):
     def create(self, request: MachineRequest, progress: Callable[[str], None] = lambda _: None) -> Machine:
         """Make the machine and start it, or return the one that already carries ``request.token``.
 
+        Of one that is there already nothing is changed but who reaches it, which is set as ``request.access`` says.
         ``progress`` gets a line when something takes long, such as making an image for the first time.
         Shared parts (network, key) are made when they are missing. Returns once the provider has the machine running;
         whether SSH answers is the caller's business.

@@ -1,4 +1,4 @@
-"""What a machine of a cloud does at its first start, as cloud-init takes it: who logs in, and which host key it shows."""
+"""What a machine of a cloud does at its first start, for cloud-init: who logs in, and which host key it shows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ USER = "deploy"
 
 
 def user_data(request: MachineRequest) -> str:
-    """The user data of a machine. It holds a private key: it goes into the call that makes the machine, nowhere else."""
+    """The user data of a machine. It holds a private key: it goes into the call that makes the machine only."""
     document: dict[str, Any] = {
         "hostname": request.hostname,
         "preserve_hostname": False,

@@ -46,6 +46,7 @@ class HostKeyError(RemoteError):
     """
 
     def __init__(self, target: SshTarget, shown: str) -> None:
+        self.shown = shown
         super().__init__(
             "A machine shows another host key than expected.",
             detail=f"{target.login} is pinned to {describe_key(target.host_key)} but shows {describe_key(shown)}: "

@@ -100,7 +100,7 @@ def examine_applied(opened: OpenDeployment, rehearsal: bool, how: Conditions) ->
         subjects = []
         for record in machines:
             try:
-                target = login_to(record, opened.secrets, key)
+                target = login_to(record, opened.secrets, key, records)
             except DeployError as reason:
                 findings.append(of_error("login", record.address, reason))
                 continue

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import UsageError
+from orchestrator.executors.login import is_behind_another, way_to
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.records import MACHINE
 from orchestrator.remote.entry import target_of
@@ -83,7 +84,7 @@ def _cluster(
     count = max(1, int(str(cluster.properties.get("servers") or 1)))
     for number, address in enumerate(cluster.requirements[MACHINE]):
         machine, record = wanted[address], records.get(address)
-        target = _target(machine, record)
+        target = _target(machine, record, records)
         if target is None:
             unknown.append(address)
         else:
@@ -121,10 +122,13 @@ def _entry(machine: DesiredInstance) -> Mapping[str, Value]:
     return entry if isinstance(entry, dict) and not machine.disposable else {}
 
 
-def _target(machine: DesiredInstance, record: InstanceRecord | None) -> SshTarget | None:
+def _target(
+    machine: DesiredInstance, record: InstanceRecord | None, records: Mapping[str, InstanceRecord]
+) -> SshTarget | None:
     """How a person logs in: with the key that the input names. Machines that were made know the deployment's only."""
-    recorded: Mapping[str, Value] = record.attributes if record is not None else {}
-    known = {name: recorded[name] for name in ("host", "port", "user", "host_key") if recorded.get(name)}
+    recorded: Mapping[str, Value] = way_to(record, records) if record is not None else {}
+    names = ("host", "port", "user", "host_key", *(("jump",) if record and is_behind_another(record) else ()))
+    known = {name: recorded[name] for name in names if recorded.get(name)}
     entry = {**_entry(machine), **known}
     if not entry.get("host"):
         return None

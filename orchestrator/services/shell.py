@@ -40,7 +40,7 @@ def run_shell(opened: OpenDeployment, node: str, command: Sequence[str]) -> int:
             resolution="Name one of them.",
         )
     own = has_own_key(record.attributes)
-    target = login_to(record, opened.secrets, DEPLOYMENT_KEY)
+    target = login_to(record, opened.secrets, DEPLOYMENT_KEY, opened.state.instances if opened.state else {})
     with (
         key_folder("" if own else private_key(opened.secrets, opened.folder)) as folder,
         client_files(folder, {node: target}, _LONGEST) as files,

@@ -98,7 +98,7 @@ def test_the_way_is_recorded_so_that_it_can_be_gone_again_with_our_key_at_its_en
         }
         assert "open sesame" not in repr(attributes)
         record = InstanceRecord("edge[0]", "edge", "T", attributes=attributes)
-        target = login_to(record, memory_secrets({}), Path("of the deployment"))
+        target = login_to(record, memory_secrets({}), Path("of the deployment"), {})
     assert target.key_file == Path("of the deployment")
     assert target.jump is not None
     assert (target.jump.key_file, target.jump.passphrase) == (owner, "open sesame")

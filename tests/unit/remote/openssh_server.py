@@ -82,6 +82,7 @@ def openssh_server(folder: Path, *authorized: str, settings: str = "", port: int
     with log.open("wb") as stderr:
         command = [program, "-D", "-e", "-f", str(configuration)]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr)
+    (folder / "pid").write_text(f"{process.pid}\n", encoding="ascii")
     try:
         _await(port, process, log)
         yield Server(port, public, log)
