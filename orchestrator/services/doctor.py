@@ -16,6 +16,7 @@ from orchestrator.executors.login import has_own_key, login_to
 from orchestrator.executors.ssh_key import key_folder, private_key
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.planner import Wanted
+from orchestrator.providers.base import DeploymentTag
 from orchestrator.remote.entry import target_of
 from orchestrator.remote.host_keys import FILE_NAME, KnownHosts
 from orchestrator.services.deployment import OpenDeployment
@@ -29,9 +30,11 @@ from orchestrator.services.doctor_findings import (
     Subject,
     error,
     of_error,
+    warning,
 )
 from orchestrator.services.doctor_machines import examine_machines
 from orchestrator.services.doctor_network import examine_network
+from orchestrator.services.preflight_clouds import check_machines
 from orchestrator.state.folders import state_folder
 from orchestrator.state.former import is_former
 from orchestrator.state.model import InstanceRecord
@@ -86,6 +89,7 @@ def examine_wanted(
     subjects, problems = _wanted_machines(wanted.instances, opened)
     notes = _notes(wanted.instances, subjects, rehearsal)
     findings += [*problems, *examine_computer(opened, wanted, subjects)]
+    findings += _clouds(deployment, wanted.instances, opened, how.seconds)
     return _examine(deployment, rehearsal, subjects, findings, notes, how)
 
 
@@ -137,6 +141,19 @@ def _examine(
     found = [*findings, *(finding for report in machines for finding in report.findings)]
     found.sort(key=lambda finding: finding.severity is not Severity.ERROR)
     return Examination(deployment, rehearsal, machines, tuple(found), tuple(notes))
+
+
+def _clouds(
+    deployment: str, instances: Mapping[str, DesiredInstance], opened: OpenDeployment | None, seconds: float
+) -> Iterator[Finding]:
+    """What clouds would refuse of the machines that are not there yet."""
+    state = opened.state if opened is not None else None
+    records = state.instances if state is not None else {}
+    missing = [i for i in instances.values() if i.address not in records]
+    tag = DeploymentTag(deployment, state.lineage if state is not None else "")
+    for found in check_machines(missing, tag, seconds):
+        tell = error if found.is_error else warning
+        yield tell("clouds", found.address or THIS_COMPUTER, f"{found.summary} {found.detail}".strip(), "")
 
 
 def _wanted_machines(

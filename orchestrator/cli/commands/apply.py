@@ -11,6 +11,7 @@ from orchestrator.cli.commands.selection import add_selection, check_selection, 
 from orchestrator.cli.console import Console
 from orchestrator.cli.running import approve, note_manifest, note_unchanged, progress, show, working
 from orchestrator.cli.views import human
+from orchestrator.diagnostics import has_errors
 from orchestrator.errors import InvalidInputError
 from orchestrator.manifest.build import build_manifest
 from orchestrator.planning.plan_file import SavedPlan, check_not_stale, is_saved_plan, load_saved_plan
@@ -18,6 +19,7 @@ from orchestrator.services.apply import apply_saved, note_complete, open_provide
 from orchestrator.services.deployment import OpenDeployment
 from orchestrator.services.manifest import parse_stored_template
 from orchestrator.services.preflight import check_plan
+from orchestrator.services.preflight_clouds import check_clouds
 from orchestrator.services.prepare import want
 from orchestrator.topology.model import Topology
 
@@ -27,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE|TEMPLATE|PLAN", type=Path, help="what to apply")
     options.add_reading(parser)
     options.add_rehearsal(parser)
+    options.add_clouds(parser)
     options.add_approval(parser)
     add_selection(parser)
     parser.add_argument("--json", action="store_true", help="print the run as events, one JSON value a line")
@@ -71,9 +74,11 @@ def show_and_apply(
     """
     plan = saved.plan
     show(args, console, human.render_plan(plan, topology))
-    obstacles = check_plan(plan, opened.secrets)
-    if obstacles:
+    obstacles = (*check_plan(plan, opened.secrets), *check_clouds(plan))
+    if has_errors(obstacles):
         raise InvalidInputError(obstacles)
+    if obstacles:
+        console.progress("\n" + human.render_diagnostics(obstacles))
     if plan.is_empty and opened.state is not None:
         manifest = build_manifest(opened.state, plan.substitutions, opened.folder)
         note_unchanged(opened, plan)

@@ -22,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     options.add_reading(parser)
     options.add_rehearsal(parser)
+    options.add_clouds(parser)
     parser.add_argument(
         "--timeout", metavar="S", type=_seconds, default=_SECONDS, help="seconds for all machines (default 60)"
     )

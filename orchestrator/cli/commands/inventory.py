@@ -18,6 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cluster", metavar="NAME", default="", help="only this cluster (default: all)")
     options.add_reading(parser)
     options.add_rehearsal(parser)
+    options.add_clouds(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:

@@ -36,6 +36,22 @@ def add_rehearsal(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--k3s-binary", metavar="FILE", type=Path, help="a K3s binary to install, not fetched")
 
 
+_CLOUD_OPTIONS = ("ssh_from", "public_addresses", "network", "subnet")
+
+
+def add_clouds(parser: argparse.ArgumentParser) -> None:
+    """Who reaches the machines that clouds make, and what network they are in."""
+    group = parser.add_argument_group("machines of clouds (docs/clouds.md)")
+    group.add_argument("--ssh-from", metavar="CIDR,…", help="networks from which SSH is let in, e.g. 203.0.113.7/32")
+    group.add_argument(
+        "--public-addresses",
+        choices=("front", "all", "none"),
+        help="which machines are reached from outside: the first of each resource (default), all, none",
+    )
+    group.add_argument("--network", metavar="ID", help="network of your own to put them into (or PROVIDER=ID,…)")
+    group.add_argument("--subnet", metavar="ID", help="subnet of that network (or PROVIDER=ID,…)")
+
+
 def add_approval(parser: argparse.ArgumentParser) -> None:
     """Whether to ask first."""
     parser.add_argument("--auto-approve", action="store_true", help="do not ask (needed without a terminal)")
@@ -149,9 +165,17 @@ def target(args: argparse.Namespace, loaded: LoadedTopology) -> Target:
         )
     if args.k3s == "standin" and args.k3s_binary:
         raise UsageError("--k3s standin and --k3s-binary exclude each other.", resolution="Give one of them.")
+    clouds = {name: given for name in _CLOUD_OPTIONS if (given := getattr(args, name, None))}
+    if args.rehearse and clouds:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in clouds)
+        raise UsageError(
+            "This option is not for a rehearsal.",
+            detail=f"A rehearsal orders nothing from a cloud, so that nothing is done with {named}.",
+            resolution="Leave it out, or leave --rehearse out.",
+        )
     binary = {"k3s_binary": _binary(args.k3s_binary)} if args.k3s_binary else {}
     if not args.rehearse:
-        return Target(loaded, "production", binary)
+        return Target(loaded, "production", {**binary, **clouds})
     return Target(loaded, "local", {"k3s": args.k3s or ("real" if args.k3s_binary else "standin"), **binary})
 
 

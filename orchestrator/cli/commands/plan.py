@@ -13,6 +13,7 @@ from orchestrator.cli.views.cost import change_of, cost_to_json, render_cost
 from orchestrator.planning.plan_file import SavedPlan, render_saved_plan
 from orchestrator.services.deployment import open_for_reading
 from orchestrator.services.preflight import check_plan
+from orchestrator.services.preflight_clouds import check_clouds
 from orchestrator.services.prepare import want
 from orchestrator.state.durable_file import replace_file
 from orchestrator.topology.cost import cost_of
@@ -24,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE|TEMPLATE", type=Path, help="production file or compiled template")
     options.add_reading(parser)
     options.add_rehearsal(parser)
+    options.add_clouds(parser)
     add_selection(parser)
     parser.add_argument("--out", metavar="PLAN", type=Path, help="save the plan for `deploy apply PLAN`")
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.result(human.render_plan(plan, loaded.topology))
         console.result("\n" + render_cost(price, change))
         console.result("\n" + human.render_substitutions(plan.substitutions))
-    obstacles = (*findings, *check_plan(plan, opened.secrets))
+    obstacles = (*findings, *check_plan(plan, opened.secrets), *check_clouds(plan))
     if obstacles:
         console.progress("\n" + human.render_diagnostics(obstacles))
     return 3 if args.detailed_exitcode and not plan.is_empty else 0

@@ -1,0 +1,119 @@
+"""What clouds would refuse, asked before anything is touched: all of them at the same time, and not for ever."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from ipaddress import ip_network
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+from orchestrator.diagnostics import Diagnostic, error
+from orchestrator.errors import DeployError
+from orchestrator.executors.machine_request import machine_request, networks_in
+from orchestrator.planning.actions import RENEWALS
+from orchestrator.planning.desired import DesiredInstance
+from orchestrator.planning.plan import Plan
+from orchestrator.providers.base import Cloud, DeploymentTag
+from orchestrator.providers.registry import is_cloud, load_provider
+
+PATIENCE = 45.0
+"""Seconds in which all clouds have to answer."""
+
+Ask = Callable[[], Sequence[Diagnostic]]
+
+
+def check_clouds(plan: Plan, seconds: float = PATIENCE) -> tuple[Diagnostic, ...]:
+    """What would make the apply of a plan fail at the clouds, each once a node template.
+
+    Args:
+        plan: The plan; what it makes is asked for.
+        seconds: Bound on all answers together.
+    """
+    wanted = [change.instance for change in plan.changes.values() if change.action in RENEWALS]
+    return check_machines(wanted, DeploymentTag(plan.deployment, plan.lineage), seconds)
+
+
+def check_machines(
+    wanted: Iterable[DesiredInstance], tag: DeploymentTag, seconds: float = PATIENCE
+) -> tuple[Diagnostic, ...]:
+    """The same for machines that are to be made; what is no machine of a cloud is left alone."""
+    machines: dict[str, list[DesiredInstance]] = {}
+    for instance in wanted:
+        if instance.provider and (instance.provider in machines or is_cloud(instance.provider)):
+            machines.setdefault(instance.provider, []).append(instance)
+    found = [finding for instances in machines.values() for i in instances for finding in _who_reaches(i)]
+    asks = {name: _asking(name, instances, tag) for name, instances in machines.items()}
+    for name, answer in _all_at_once(asks, seconds).items():
+        found += _told(name, answer, seconds)
+    nodes = {i.address: i.node for instances in machines.values() for i in instances}
+    each = {(nodes.get(finding.address, finding.address), finding.summary): finding for finding in reversed(found)}
+    return tuple(reversed(each.values()))
+
+
+def _who_reaches(instance: DesiredInstance) -> Iterable[Diagnostic]:
+    """What is wrong with the networks from which SSH is let in: none, or none that can be understood."""
+    inside = instance.settings.get("public_address") is False and instance.settings.get("network")
+    networks = networks_in(str(instance.settings.get("ssh_from") or ""))
+    if not networks and not inside:
+        yield error(
+            "Nothing says from where machines are reached.",
+            f"{instance.address}: {instance.provider} lets in nobody who is not named. Give the networks that SSH may "
+            "come from, your own address for one, with --ssh-from (for example --ssh-from 203.0.113.7/32); or, where "
+            "this program runs inside the machines' network, --public-addresses none with --network.",
+            address=instance.address,
+        )
+    for network in networks:
+        try:
+            ip_network(network)
+        except ValueError as reason:
+            yield error(
+                "A network cannot be understood.",
+                f"{instance.address}: --ssh-from has {network!r} ({reason}). Write address/bits, for example "
+                "203.0.113.7/32 for one computer.",
+                address=instance.address,
+            )
+
+
+def _asking(name: str, instances: Sequence[DesiredInstance], tag: DeploymentTag) -> Ask:
+    def ask() -> Sequence[Diagnostic]:
+        provider = load_provider(name)
+        requests = [machine_request(instance, tag, "", "") for instance in instances]
+        return provider.check(requests) if isinstance(provider, Cloud) else ()
+
+    return ask
+
+
+def _told(name: str, answer: Sequence[Diagnostic] | BaseException | None, seconds: float) -> Sequence[Diagnostic]:
+    if answer is None:
+        text = f"{name} did not answer within {seconds:g} s whether it would make what is asked for. Try again."
+        return (error("A cloud does not answer.", text, address=name),)
+    if isinstance(answer, DeployError):
+        return (error(answer.summary, f"{answer.detail} {answer.resolution}".strip(), address=name),)
+    if isinstance(answer, BaseException):
+        raise answer
+    return [replace(finding, address=finding.address or name) for finding in answer]
+
+
+def _all_at_once(asks: Mapping[str, Ask], seconds: float) -> dict[str, Sequence[Diagnostic] | BaseException | None]:
+    """What each answers or raises; ``None`` for one that takes too long, which is left to itself."""
+    ended: SimpleQueue[tuple[str, Sequence[Diagnostic] | BaseException]] = SimpleQueue()
+
+    def work(name: str, ask: Ask) -> None:
+        try:
+            ended.put((name, ask()))
+        except BaseException as cause:  # noqa: BLE001 - told or raised again by the thread that waits
+            ended.put((name, cause))
+
+    for name, ask in asks.items():
+        Thread(target=work, args=(name, ask), name="preflight", daemon=True).start()
+    found: dict[str, Sequence[Diagnostic] | BaseException | None] = dict.fromkeys(asks)
+    end = time.monotonic() + seconds
+    for _ in asks:
+        try:
+            name, answer = ended.get(timeout=max(0.0, end - time.monotonic()))
+        except Empty:
+            break
+        found[name] = answer
+    return found
