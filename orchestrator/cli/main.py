@@ -30,10 +30,14 @@ COMMANDS = {
     "graph": "draw the topology",
     "secrets": "list, show, set and rotate the secrets of a deployment",
     "schema": "print the JSON Schema of an input file, for editors",
+    "import": "take over a machine of a cloud that was made by hand",
+    "sweep": "list, and remove, what no state knows at clouds",
     "destroy": "remove everything that apply created",
 }
 """Command name to one-line help; the module is imported only when the command is called."""
 
+_MODULES = {"import": "adopt"}
+"""Modules that cannot be called like their command."""
 
 _ALLOCATIONS = 50_000
 """How many objects are made between two looks for garbage in circles; Python's 700 cost 5 % of a large plan."""
@@ -62,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     gc.set_threshold(_ALLOCATIONS, 20, 20)
     name = arguments[0]
-    module = import_module(f"orchestrator.cli.commands.{name}")
+    module = import_module(f"orchestrator.cli.commands.{_MODULES.get(name, name)}")
     parser = argparse.ArgumentParser(prog=f"deploy {name}", description=(module.__doc__ or COMMANDS[name]).strip())
     module.configure(parser)
     args = parser.parse_args(arguments[1:])

@@ -50,7 +50,7 @@ class MachineExecutor:
         machine = mended(machine, provider, request)
         limit = LOGIN_TIMEOUT if place else BOOT_TIMEOUT
         request.progress(f"waiting for SSH at {machine.host}, {limit:.0f} s at most")
-        told = _attributes(machine, hostname_of(request.instance))
+        told = attributes_of(machine, hostname_of(request.instance))
         return OperationResult(meet(request, told, limit, renews=isinstance(provider, Cloud)))
 
     def observe(self, request: OperationRequest) -> Observation:
@@ -63,7 +63,7 @@ class MachineExecutor:
             away = Difference("state", MachineState.RUNNING.value, MachineState.UNREACHABLE.value)
             detail = f"the machine cannot be worked on: {machine.reason}"
             return Observation(Presence.DEGRADED, detail, differences=(away,))
-        attributes = with_recorded_keys(_attributes(machine, hostname_of(request.instance)), request.record)
+        attributes = with_recorded_keys(attributes_of(machine, hostname_of(request.instance)), request.record)
         if not is_host_key(attributes["host_key"]):
             # Nobody knew it beforehand; what the machine showed at the first contact is recorded.
             del attributes["host_key"]
@@ -166,7 +166,8 @@ def mended(machine: Machine, provider: MachineProvider, request: OperationReques
     return machine
 
 
-def _attributes(machine: Machine, hostname: str) -> dict[str, Value]:
+def attributes_of(machine: Machine, hostname: str) -> dict[str, Value]:
+    """What is recorded of a machine, as far as its provider tells."""
     return {
         "machine_id": machine.id,
         "host": machine.host,

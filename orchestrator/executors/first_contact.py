@@ -25,16 +25,22 @@ LOGIN_TIMEOUT = 20.0
 FIRST, NEXT = "first_host_key", "next_host_key"
 """Attributes of a machine of a cloud: the key that the cloud knows, and the one that is to take its place."""
 
+ADOPTED = "adopted"
+"""Attribute of a machine that was made by hand: its user and host key are its own, and no cloud knows them."""
+
 _PINS = ("host_key", "jump_host_keys")
 
 
 def with_recorded_keys(attributes: Mapping[str, Value], record: InstanceRecord) -> dict[str, Value]:
     """The attributes that a provider tells with the host keys that are recorded, where those count.
 
-    They count where the provider does not know any, and for a machine whose key was replaced.
+    They count where the provider does not know any, and for a machine whose key was replaced, or never was its cloud's.
     """
     recorded = record.attributes
     is_same = recorded.get("machine_id") == attributes["machine_id"]
+    if is_same and recorded.get(ADOPTED):
+        own = {name: recorded[name] for name in (*_PINS, "user", ADOPTED) if recorded.get(name)}
+        return {**attributes, **own}
     if is_same and recorded.get(FIRST) and recorded.get("host_key"):
         return {**attributes, "host_key": recorded["host_key"]}
     if recorded.get("host") != attributes["host"] or attributes["host_key"]:

@@ -154,12 +154,21 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """Anything tagged as ours at the provider: a machine, a network, a volume, an image made for one deployment."""
+    """Anything tagged as ours at the provider: a machine, a network, a volume, an image made for one deployment.
+
+    Attributes:
+        kind: What it is, one or two words.
+        id: The provider's identifier.
+        name: Name for people.
+        address: Node instance that it was made for; empty for what several share.
+        created: When it was made, ISO 8601 with its offset, if the API tells.
+    """
 
     kind: str
     id: str
     name: str
     address: str = ""
+    created: str = ""
 
 
 class MachineProvider(Protocol):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from ipaddress import ip_network
-from queue import Empty, SimpleQueue
-from threading import Thread
 
 from orchestrator.diagnostics import Diagnostic, error
 from orchestrator.errors import DeployError
@@ -17,6 +14,7 @@ from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.plan import Plan
 from orchestrator.providers.base import Cloud, DeploymentTag
 from orchestrator.providers.registry import is_cloud, load_provider
+from orchestrator.services.at_once import all_at_once
 
 PATIENCE = 45.0
 """Seconds in which all clouds have to answer."""
@@ -45,7 +43,7 @@ def check_machines(
             machines.setdefault(instance.provider, []).append(instance)
     found = [finding for instances in machines.values() for i in instances for finding in _who_reaches(i)]
     asks = {name: _asking(name, instances, tag) for name, instances in machines.items()}
-    for name, answer in _all_at_once(asks, seconds).items():
+    for name, answer in all_at_once(asks, seconds).items():
         found += _told(name, answer, seconds)
     nodes = {i.address: i.node for instances in machines.values() for i in instances}
     each = {(nodes.get(finding.address, finding.address), finding.summary): finding for finding in reversed(found)}
@@ -94,26 +92,3 @@ def _told(name: str, answer: Sequence[Diagnostic] | BaseException | None, second
     if isinstance(answer, BaseException):
         raise answer
     return [replace(finding, address=finding.address or name) for finding in answer]
-
-
-def _all_at_once(asks: Mapping[str, Ask], seconds: float) -> dict[str, Sequence[Diagnostic] | BaseException | None]:
-    """What each answers or raises; ``None`` for one that takes too long, which is left to itself."""
-    ended: SimpleQueue[tuple[str, Sequence[Diagnostic] | BaseException]] = SimpleQueue()
-
-    def work(name: str, ask: Ask) -> None:
-        try:
-            ended.put((name, ask()))
-        except BaseException as cause:  # noqa: BLE001 - told or raised again by the thread that waits
-            ended.put((name, cause))
-
-    for name, ask in asks.items():
-        Thread(target=work, args=(name, ask), name="preflight", daemon=True).start()
-    found: dict[str, Sequence[Diagnostic] | BaseException | None] = dict.fromkeys(asks)
-    end = time.monotonic() + seconds
-    for _ in asks:
-        try:
-            name, answer = ended.get(timeout=max(0.0, end - time.monotonic()))
-        except Empty:
-            break
-        found[name] = answer
-    return found

@@ -77,7 +77,7 @@ class PretendCloud:
         sky.networks[self.place, f"net-{request.deployment.lineage}"] = request.deployment
         rules: list[Value] = [f"tcp 22 from {network}" for network in sorted(request.access.ssh_from)]
         for key, (owner, machine) in sky.machines.items():
-            if owner == request.deployment and machine.token == request.token:
+            if key[0] == self.place and owner == request.deployment and machine.token == request.token:
                 found = replace(machine, setup={**machine.setup, SECURITY_RULES: rules})
                 sky.machines[key] = (owner, found)
                 return found
@@ -144,7 +144,7 @@ class PretendCloud:
         """Tag it."""
         sky = self._ask("adopt")
         owner, machine = sky.machines.get((self.place, machine_id), (None, None))
-        if machine is None or owner is not None:
+        if machine is None or owner not in (None, request.deployment):
             reason = f"it belongs to {owner.name}" if owner else "there is no such machine"
             raise ProviderError("A machine cannot be adopted.", detail=f"{machine_id}: {reason}.", resolution="Look.")
         adopted = replace(machine, address=request.address, token=request.token)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from threading import Barrier, Event
 
@@ -12,17 +11,8 @@ from orchestrator.errors import ProviderError
 from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.plan import Change, Plan
-from orchestrator.providers.registry import PROVIDERS
 from orchestrator.services.preflight_clouds import check_clouds
-from tests.unit.pretend_cloud import PROVIDER, PretendCloud, Sky
-
-
-@pytest.fixture
-def sky(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sky]:
-    monkeypatch.setitem(PROVIDERS, "aws", PROVIDER)
-    Sky.current = Sky()
-    yield Sky.current
-    del Sky.current
+from tests.unit.pretend_cloud import PretendCloud, Sky
 
 
 def machine(address: str, place: str = "one", image: str = "ami", **settings: object) -> DesiredInstance:
