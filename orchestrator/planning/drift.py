@@ -46,6 +46,15 @@ def in_words(differences: Sequence[Difference]) -> str:
 
 def phrases(difference: Difference) -> Iterator[str]:
     """A clause for each part that differs."""
+    if _are_texts(difference.recorded) and _are_texts(difference.found):
+        for name, recorded, found in parts(difference):
+            if recorded is None:
+                yield f"{name} has {_short(found)}, which it had not"
+            elif found is None:
+                yield f"{name} has no longer {_short(recorded)}"
+            else:
+                yield f"{name} is in another order"
+        return
     for name, recorded, found in parts(difference):
         if found is None:
             yield f"{name} is not there (was {_short(recorded)})"
@@ -56,14 +65,24 @@ def phrases(difference: Difference) -> Iterator[str]:
 
 
 def parts(difference: Difference) -> Iterator[tuple[str, Value, Value]]:
-    """Name, recorded and found value of what differs, entry by entry where both are mappings."""
+    """Name, recorded and found value of what differs, entry by entry where both are mappings or lists of texts."""
     recorded, found = difference.recorded, difference.found
     if isinstance(recorded, Mapping) and isinstance(found, Mapping):
         for key in dict.fromkeys((*recorded, *found)):
             if recorded.get(key) != found.get(key):
                 yield f"{difference.name}.{key}", recorded.get(key), found.get(key)
+    elif isinstance(recorded, list) and isinstance(found, list) and _are_texts(recorded) and _are_texts(found):
+        gone, new = [e for e in recorded if e not in found], [e for e in found if e not in recorded]
+        yield from ((difference.name, entry, None) for entry in gone)
+        yield from ((difference.name, None, entry) for entry in new)
+        if not (gone or new):
+            yield difference.name, recorded, found
     else:
         yield difference.name, recorded, found
+
+
+def _are_texts(value: Value) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
 
 
 def drift_of(seen: Observation) -> tuple[Difference, ...]:

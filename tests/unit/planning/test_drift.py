@@ -54,6 +54,18 @@ def test_in_words() -> None:
     assert [name for name, _, _ in parts(differences[1])] == ["environment.MODE", "environment.GONE"]
 
 
+def test_lists_are_told_by_what_came_and_what_went() -> None:
+    mine, all_of_them = "tcp 22 from 203.0.113.7/32", "tcp 22 from 0.0.0.0/0"
+    opened = Difference("security_rules", [mine, "tcp 443 from ::/0"], ["tcp 443 from ::/0", all_of_them])
+    assert list(parts(opened)) == [("security_rules", mine, None), ("security_rules", None, all_of_them)]
+    assert in_words([opened]) == (
+        f"security_rules has no longer {mine}; security_rules has {all_of_them}, which it had not"
+    )
+    assert in_words([Difference("networks", ["a", "b"], ["b", "a"])]) == "networks is in another order"
+    assert in_words([Difference("ports", [1], [2])]) == "ports is [2] instead of [1]"
+    assert in_words([Difference("networks", [], None)]) == "networks is not there (was [])"
+
+
 def test_what_differs_is_degraded() -> None:
     assert drifted((), "running").presence is Presence.PRESENT
     seen = drifted((Difference("host", 1, 2),), "running")
