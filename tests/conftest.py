@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from tests.moto_server import moto_server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -38,6 +41,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def repository() -> Path:
     """Root of the checkout."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def aws_server() -> Iterator[str]:
+    """URL of an emulator of AWS on loopback."""
+    with moto_server() as url:
+        yield url
 
 
 @pytest.fixture

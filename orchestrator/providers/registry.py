@@ -8,6 +8,7 @@ from orchestrator.errors import ProviderError
 from orchestrator.providers.base import Cloud, MachineProvider
 
 PROVIDERS = {
+    "aws": "orchestrator.providers.aws.provider:AwsProvider",
     "local": "orchestrator.providers.local.provider:LocalProvider",
     "static": "orchestrator.providers.static.provider:StaticProvider",
 }

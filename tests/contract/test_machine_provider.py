@@ -4,21 +4,67 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Any, Protocol
 
 import pytest
 
+from orchestrator.diagnostics import has_errors
 from orchestrator.errors import DeployError, ProviderError
-from orchestrator.providers.base import DeploymentTag, Machine, MachineProvider, MachineRequest, MachineState
+from orchestrator.providers.base import (
+    SECURITY_RULES,
+    Access,
+    Cloud,
+    DeploymentTag,
+    Machine,
+    MachineProvider,
+    MachineRequest,
+    MachineState,
+)
 from orchestrator.providers.registry import PROVIDERS, load_provider, parallel_limit
+from orchestrator.remote.keys import generate_key
+from tests.contract.aws_bed import REGION, AwsGround, cloud_request
 from tests.contract.boards import Boards
-
-pytestmark = pytest.mark.engine
+from tests.moto_server import aws_settings
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ8b1Zg0pGfM3xWnq0QmH1mQyqN0pT0k9Jr0v5Xo6bK contract"
+
+
+class CloudGround(Protocol):
+    """What a person can see and do at a cloud past the provider."""
+
+    def resize(self, machine: Machine) -> None:
+        """Give it another flavor."""
+
+    def open_port(self, machine: Machine, port: int) -> None:
+        """Let everybody reach a TCP port of it."""
+
+    def close_port(self, machine: Machine, port: int) -> None:
+        """Let nobody reach that port any longer."""
+
+    def open_ports(self, machine: Machine) -> set[tuple[str, int, int, str]]:
+        """Everything that is let in: protocol, first and last port, and a network, or ``members`` of its groups."""
+
+    def parts(self) -> Mapping[str, int]:
+        """How many parts of each kind the machines of the deployment share."""
+
+    def by_hand(self) -> str:
+        """Make a machine that nobody knows, of the architecture and image that the bed asks for."""
+
+    def is_there(self, machine_id: str) -> bool:
+        """Whether there is such a machine."""
+
+    def remove_by_hand(self, machine_id: str) -> None:
+        """Remove it."""
+
+    def rename(self, machine: Machine, address: str) -> None:
+        """Tag it as the machine of another address."""
+
+    def instance(self, machine_id: str) -> Mapping[str, Any]:
+        """All that the cloud tells of it; its tags as ``Tags``."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +81,10 @@ class Bed:
         deployment: Whom machines are made for.
         place: Where machine number i is, for a provider that makes none.
         clear: Takes the ground away.
+        private: Whether machines have addresses that are reached from this computer only.
+        completed: Adds to a request what the provider needs to know besides.
+        cloud: The ground of a provider that orders from somebody else; ``None`` for others.
+        another: The provider of a cloud as another run has it, which knows nothing of this one.
     """
 
     provider: MachineProvider
@@ -46,9 +96,13 @@ class Bed:
     set_up: Callable[[Machine], None] | None = None
     place: Callable[[int], str] = lambda _: ""
     clear: Callable[[], None] = lambda: None
+    private: bool = True
+    completed: Callable[[MachineRequest], MachineRequest] = lambda request: request
+    cloud: CloudGround | None = None
+    another: Callable[[], MachineProvider] = lambda: pytest.fail("only clouds are asked for another one")
 
     def request(self, index: int = 0, token: str = "") -> MachineRequest:
-        return MachineRequest(
+        asked = MachineRequest(
             deployment=self.deployment,
             address=f"edge[{index}]",
             token=token or f"token-{index}",
@@ -58,10 +112,12 @@ class Bed:
             memory_mb=512,
             authorized_key=KEY,
             place=self.place(index),
+            host_key=generate_key()[0] if self.cloud else "",
         )
+        return self.completed(asked)
 
 
-def local_bed(deployment: DeploymentTag) -> Bed:
+def local_bed(deployment: DeploymentTag, _: pytest.FixtureRequest) -> Bed:
     from orchestrator.clients.engine import connect, engine_architecture
 
     def stop(machine: Machine) -> None:
@@ -82,7 +138,7 @@ def local_bed(deployment: DeploymentTag) -> Bed:
     return Bed(provider, engine_architecture(), stop, lambda m: provider.start(m.id), deployment, pause, set_up)
 
 
-def static_bed(deployment: DeploymentTag) -> Bed:
+def static_bed(deployment: DeploymentTag, _: pytest.FixtureRequest) -> Bed:
     """Containers stand for machines that are there already; their owner logs in with a key of his own."""
     boards = Boards(deployment)
     return Bed(
@@ -96,13 +152,51 @@ def static_bed(deployment: DeploymentTag) -> Bed:
     )
 
 
-BEDS = {"local": local_bed, "static": static_bed}
+def aws_bed(deployment: DeploymentTag, request: pytest.FixtureRequest) -> Bed:
+    """An emulator that is not ours. Nobody connects to the machines: there is nothing behind their addresses."""
+    url = request.getfixturevalue("aws_server")
+    aws_settings(request.getfixturevalue("monkeypatch"), url)
+    ground = AwsGround(deployment, url)
+    provider = load_provider(f"aws/{REGION}")
+    return Bed(
+        provider,
+        "amd64",
+        ground.stop,
+        lambda m: provider.start(m.id),
+        deployment,
+        set_up=ground.set_up,
+        private=False,
+        completed=cloud_request,
+        cloud=ground,
+        another=lambda: load_provider(f"aws/{REGION}"),
+    )
 
 
-@pytest.fixture(params=sorted(BEDS))
+BEDS: dict[str, Callable[[DeploymentTag, pytest.FixtureRequest], Bed]] = {
+    "aws": aws_bed,
+    "local": local_bed,
+    "static": static_bed,
+}
+MARKS = {"local": [pytest.mark.engine], "static": [pytest.mark.engine]}
+"""What a bed needs; one that is not named runs everywhere."""
+
+CLOUDS = ("aws",)
+
+
+@pytest.fixture(params=[pytest.param(name, marks=MARKS.get(name, [])) for name in sorted(BEDS)])
 def bed(request: pytest.FixtureRequest) -> Iterator[Bed]:
+    yield from a_bed(request)
+
+
+@pytest.fixture(params=[pytest.param(name, marks=MARKS.get(name, [])) for name in CLOUDS])
+def cloud_bed(request: pytest.FixtureRequest) -> Iterator[Bed]:
+    """Only those of clouds."""
+    yield from a_bed(request)
+
+
+def a_bed(request: pytest.FixtureRequest) -> Iterator[Bed]:
     lineage = uuid.uuid4().hex
-    bed = BEDS[request.param](DeploymentTag(f"contract-{lineage[:8]}", lineage))
+    bed = BEDS[request.param](DeploymentTag(f"contract-{lineage[:8]}", lineage), request)
     yield bed
     for machine in bed.provider.find(bed.deployment):
         bed.provider.delete(machine.id)
@@ -124,7 +218,7 @@ def test_a_created_machine_runs_and_is_found(bed: Bed) -> None:
     assert machine.state is MachineState.RUNNING
     assert machine.address == "edge[0]"
     assert machine.token == "token-0"
-    assert ip_address(machine.host).is_private
+    assert ip_address(machine.host).is_private or not bed.private
     assert machine.port == 22
     assert machine.host_key.startswith("ssh-ed25519 AAAA")
     assert bed.provider.find(bed.deployment) == [machine]
@@ -166,7 +260,6 @@ def test_a_stopped_machine_is_seen_and_starts_again_as_it_was(bed: Bed) -> None:
 def test_a_paused_machine_is_seen_and_goes_on_or_can_be_removed(bed: Bed) -> None:
     machine = bed.provider.create(bed.request())
     if bed.pause is None:
-        assert not bed.provider.can_start, "what can start machines meets ones that stand still"
         return
     bed.pause(machine)
     assert bed.provider.find(bed.deployment) == [dataclasses.replace(machine, state=MachineState.PAUSED)]
@@ -227,3 +320,202 @@ def test_deployments_do_not_see_each_other(bed: Bed) -> None:
     assert bed.provider.leftovers(stranger) == []
     bed.provider.release(stranger)
     assert bed.provider.find(bed.deployment) == [machine]
+
+
+def cloud_of(bed: Bed) -> Cloud:
+    assert isinstance(bed.provider, Cloud)
+    return bed.provider
+
+
+def ground_of(bed: Bed) -> CloudGround:
+    assert bed.cloud is not None
+    return bed.cloud
+
+
+CLUSTER = {
+    ("tcp", 2379, 2380, "members"),
+    ("tcp", 6443, 6443, "members"),
+    ("tcp", 10250, 10250, "members"),
+    ("udp", 8472, 8472, "members"),
+    ("udp", 51820, 51821, "members"),
+}
+FRONT = Access(group="edge", ssh_from=("203.0.113.7/32",), public_ports=(443,))
+BEHIND = dataclasses.replace(FRONT, public=False, jump="edge[0]")
+PUBLIC = {("tcp", 22, 22, "203.0.113.7/32"), ("tcp", 443, 443, "0.0.0.0/0"), ("tcp", 443, 443, "::/0")}
+
+
+def test_every_cloud_is_tested_as_one() -> None:
+    assert sorted(CLOUDS) == sorted(name for name in PROVIDERS if isinstance(load_provider(name), Cloud))
+
+
+def test_machines_share_one_network_and_key_however_many_are_made_at_once(cloud_bed: Bed) -> None:
+    requests = [dataclasses.replace(cloud_bed.request(i), access=FRONT) for i in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        machines = list(pool.map(cloud_bed.provider.create, requests))
+    assert set(ground_of(cloud_bed).parts().values()) == {1}
+    for machine in machines:
+        cloud_bed.provider.delete(machine.id)
+    cloud_bed.provider.release(cloud_bed.deployment)
+    assert set(ground_of(cloud_bed).parts().values()) == {0}
+
+
+def test_a_machine_is_reached_as_was_asked_and_not_otherwise(cloud_bed: Bed) -> None:
+    ground = ground_of(cloud_bed)
+    first = cloud_bed.provider.create(dataclasses.replace(cloud_bed.request(0), access=FRONT))
+    second = cloud_bed.provider.create(dataclasses.replace(cloud_bed.request(1), access=BEHIND))
+    alone = dataclasses.replace(cloud_bed.request(2), access=Access(public=False))
+    assert ground.open_ports(first) == CLUSTER | PUBLIC
+    assert ground.open_ports(second) == CLUSTER | PUBLIC | {("tcp", 22, 22, "members")}
+    assert ground.open_ports(cloud_bed.provider.create(alone)) == set()
+    assert ip_address(second.host).is_private
+    # What came later is no change of what was there: that would be told as somebody's doing.
+    found = {m.address: m for m in cloud_bed.provider.find(cloud_bed.deployment)}
+    assert found["edge[0]"] == first
+    assert found["edge[1]"] == second
+
+
+def test_who_reaches_a_machine_is_set_anew_when_it_is_asked_for_again(cloud_bed: Bed) -> None:
+    ground = ground_of(cloud_bed)
+    request = dataclasses.replace(cloud_bed.request(), access=FRONT)
+    machine = cloud_bed.provider.create(request)
+    moved = dataclasses.replace(FRONT, ssh_from=("198.51.100.0/24",), public_ports=())
+    again = cloud_bed.provider.create(dataclasses.replace(request, access=moved))
+    assert ground.open_ports(machine) == CLUSTER | {("tcp", 22, 22, "198.51.100.0/24")}
+    assert again.setup[SECURITY_RULES] != machine.setup[SECURITY_RULES]
+    assert dataclasses.replace(again, setup=machine.setup) == machine
+
+
+def test_rules_that_a_hand_changed_are_seen_and_set_back(cloud_bed: Bed) -> None:
+    ground = ground_of(cloud_bed)
+    request = dataclasses.replace(cloud_bed.request(), access=FRONT)
+    machine = cloud_bed.provider.create(request)
+    before = ground.open_ports(machine)
+    ground.open_port(machine, 8080)
+    ground.close_port(machine, 22)
+    ground.close_port(machine, 10250)
+    (found,) = cloud_bed.provider.find(cloud_bed.deployment)
+    assert found.setup[SECURITY_RULES] != machine.setup[SECURITY_RULES]
+    adjusted = cloud_bed.provider.adjust(machine.id, {SECURITY_RULES: machine.setup[SECURITY_RULES]})
+    assert adjusted == machine
+    assert ground.open_ports(machine) == before
+    ground.open_port(machine, 8080)
+    # Another run, which knows nothing of this one.
+    assert cloud_bed.another().create(request) == machine
+    assert ground.open_ports(machine) == before
+
+
+def test_another_flavor_is_seen_and_set_back(cloud_bed: Bed) -> None:
+    machine = cloud_bed.provider.create(cloud_bed.request())
+    ground_of(cloud_bed).resize(machine)
+    (found,) = cloud_bed.provider.find(cloud_bed.deployment)
+    assert {name for name, value in machine.setup.items() if found.setup[name] != value} == {"flavor"}
+    assert cloud_bed.provider.adjust(machine.id, {"flavor": machine.setup["flavor"]}) == machine
+
+
+def test_a_machine_removed_by_hand_is_gone_and_made_anew(cloud_bed: Bed) -> None:
+    machine = cloud_bed.provider.create(cloud_bed.request())
+    ground_of(cloud_bed).remove_by_hand(machine.id)
+    assert cloud_bed.provider.find(cloud_bed.deployment) == []
+    cloud_bed.provider.delete(machine.id)
+    assert cloud_bed.provider.create(cloud_bed.request()).id != machine.id
+
+
+def test_two_machines_that_claim_to_be_the_same_are_both_named(cloud_bed: Bed) -> None:
+    """As after an order that was carried out twice, which the tests cannot have happen otherwise."""
+    cloud, ground = cloud_of(cloud_bed), ground_of(cloud_bed)
+    first = cloud_bed.provider.create(cloud_bed.request())
+    second = cloud.adopt(ground.by_hand(), dataclasses.replace(cloud_bed.request(1), token="token-0"))
+    ground.rename(second, cloud_bed.request().address)
+    with pytest.raises(ProviderError) as refused:
+        cloud_bed.provider.create(cloud_bed.request())
+    assert first.id in refused.value.detail
+    assert second.id in refused.value.detail
+
+
+def test_a_machine_made_by_hand_is_taken_over_as_it_is(cloud_bed: Bed) -> None:
+    cloud, ground = cloud_of(cloud_bed), ground_of(cloud_bed)
+    made = ground.by_hand()
+    before = ground.instance(made)
+    machine = cloud.adopt(made, cloud_bed.request())
+    assert (machine.id, machine.address, machine.token) == (made, "edge[0]", "token-0")
+    assert machine.state is MachineState.RUNNING
+    assert machine.host_key == "", "nobody knows it before the first contact"
+    after = ground.instance(made)
+    assert {k: v for k, v in after.items() if k != "Tags"} == {k: v for k, v in before.items() if k != "Tags"}
+    assert cloud_bed.provider.find(cloud_bed.deployment) == [machine]
+    assert cloud_bed.provider.create(cloud_bed.request()).id == made
+    assert cloud.adopt(made, cloud_bed.request()).id == made
+
+
+def test_what_cannot_be_taken_over_is_left_alone(cloud_bed: Bed) -> None:
+    cloud, ground = cloud_of(cloud_bed), ground_of(cloud_bed)
+    made, gone = ground.by_hand(), ground.by_hand()
+    ground.remove_by_hand(gone)
+    stranger = dataclasses.replace(cloud_bed.deployment, lineage=uuid.uuid4().hex)
+    others = dataclasses.replace(cloud_bed.request(), deployment=stranger)
+    elsewhere = dataclasses.replace(cloud_bed.request(), architecture="arm64")
+    with pytest.raises(ProviderError, match="taken over"):
+        cloud.adopt(made, elsewhere)
+    cloud.adopt(made, cloud_bed.request())
+    for request in (others, cloud_bed.request(1)):
+        with pytest.raises(ProviderError, match="taken over"):
+            cloud.adopt(made, request)
+    with pytest.raises(ProviderError):
+        cloud.adopt(gone, cloud_bed.request(2))
+    assert [m.address for m in cloud_bed.provider.find(cloud_bed.deployment)] == ["edge[0]"]
+
+
+def test_what_is_not_ours_is_never_removed(cloud_bed: Bed) -> None:
+    made = ground_of(cloud_bed).by_hand()
+    with pytest.raises(ProviderError, match="not ours"):
+        cloud_bed.provider.delete(made)
+    assert ground_of(cloud_bed).is_there(made)
+    ground_of(cloud_bed).remove_by_hand(made)
+
+
+def test_everything_of_ours_is_listed_and_what_is_named_removed(cloud_bed: Bed) -> None:
+    cloud = cloud_of(cloud_bed)
+    other = DeploymentTag(f"{cloud_bed.deployment.name}-other", uuid.uuid4().hex)
+    kept = cloud_bed.provider.create(cloud_bed.request())
+    cloud_bed.provider.create(dataclasses.replace(cloud_bed.request(1), deployment=other))
+    of_other = [owned for owned in cloud.owned() if owned.deployment == other]
+    mine = [owned for owned in cloud.owned() if owned.deployment == cloud_bed.deployment]
+    assert {r.resource for r in mine} == set(cloud_bed.provider.leftovers(cloud_bed.deployment))
+    assert {"edge[1]"} == {o.resource.address for o in of_other if o.resource.kind == "machine"}
+    assert cloud.remove(of_other) == {}
+    assert cloud_bed.provider.leftovers(other) == []
+    assert cloud_bed.provider.find(cloud_bed.deployment) == [kept]
+    assert cloud.remove(of_other) == {}, "what is gone already is no trouble"
+
+
+def test_a_check_of_what_can_be_made_finds_nothing_and_changes_nothing(cloud_bed: Bed) -> None:
+    requests = [cloud_bed.request(i) for i in range(2)]
+    assert not has_errors(cloud_of(cloud_bed).check(requests))
+    assert cloud_of(cloud_bed).check([]) == []
+    assert cloud_bed.provider.leftovers(cloud_bed.deployment) == []
+
+
+def test_a_check_finds_everything_at_once(cloud_bed: Bed) -> None:
+    def asked(index: int, **otherwise: Any) -> MachineRequest:
+        access = Access(public=False)
+        return dataclasses.replace(cloud_bed.request(index), access=access, **otherwise)
+
+    good = asked(0)
+    no_image = good.image[:-4] + "0000"
+    image, flavor = asked(1, image=no_image), asked(2, flavor="no.such-size")
+    subnet, key = asked(3, settings={"subnet": "subnet-00000000"}), asked(4, settings={"key_name": "nobody-has-it"})
+    both, architecture = asked(5, image=no_image, flavor="no.such-size"), asked(6, architecture="arm64")
+    findings = cloud_of(cloud_bed).check([good, image, flavor, subnet, key, both, architecture])
+    errors = [finding.address for finding in findings if finding.is_error]
+    assert set(errors) == {f"edge[{i}]" for i in range(1, 7)}
+    assert errors.count("edge[5]") == 2
+    assert all(finding.detail for finding in findings)
+    assert cloud_bed.provider.leftovers(cloud_bed.deployment) == []
+
+
+def test_nothing_private_is_told_of_a_machine(cloud_bed: Bed) -> None:
+    request = cloud_bed.request()
+    machine = cloud_bed.provider.create(request)
+    told = repr((machine, request, cloud_bed.provider.leftovers(cloud_bed.deployment)))
+    assert "PRIVATE KEY" not in told
+    assert request.host_key.splitlines()[1] not in told

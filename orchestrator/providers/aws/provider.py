@@ -1,0 +1,339 @@
+"""Machines on AWS EC2, in one region."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from time import sleep
+from typing import Any
+
+from orchestrator.diagnostics import Diagnostic
+from orchestrator.errors import DeployError, ProviderError
+from orchestrator.providers.aws.addresses import PublicAddresses
+from orchestrator.providers.aws.adjusting import Adjusting
+from orchestrator.providers.aws.api import Api
+from orchestrator.providers.aws.failures import ApiError
+from orchestrator.providers.aws.flavors import ARCHITECTURES, Flavor, Flavors
+from orchestrator.providers.aws.images import Images
+from orchestrator.providers.aws.instances import (
+    GONE,
+    Instances,
+    Owner,
+    ended,
+    launch_arguments,
+    machine_of,
+    state_of,
+)
+from orchestrator.providers.aws.network import KEY_NAME, NETWORK, SUBNET, ZONE, SharedParts, Subnet, setting
+from orchestrator.providers.aws.preflight import Preflight, pick_zones
+from orchestrator.providers.aws.removal import Inventory
+from orchestrator.providers.aws.security import SecurityGroups, rules_of, two_of_them
+from orchestrator.providers.aws.tags import (
+    ADDRESS,
+    HOST_KEY,
+    LINEAGE,
+    TOKEN,
+    deployment_filter,
+    machine_tags,
+    tag_list,
+    tags_of,
+)
+from orchestrator.providers.aws.together import Together
+from orchestrator.providers.aws.waiting import Pause, wait_for
+from orchestrator.providers.base import DeploymentTag, Machine, MachineRequest, Owned, Resource
+from orchestrator.topology.model import Value
+
+_MISSING_PARTS = ("InvalidSubnet", "InvalidGroup.NotFound", "InvalidKeyPair.NotFound", "InvalidSecurityGroupID")
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of one deployment's shared parts, so that they are looked for once."""
+
+    lock: Lock = field(default_factory=Lock)
+    subnets: dict[tuple[str, ...], Subnet] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    groups: dict[tuple[object, ...], tuple[str, ...]] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Have all looked for again."""
+        for known in (self.subnets, self.keys, self.groups):
+            known.clear()
+
+
+class AwsProvider:
+    """Makes machines as instances of EC2; a machine is known by its tags.
+
+    Args:
+        region: Where; empty for the region of AWS's own settings.
+        pause: Waits that many seconds.
+    """
+
+    max_parallel = 16
+    can_start = True
+
+    def __init__(self, region: str = "", pause: Pause = sleep) -> None:
+        self._api = Api(region)
+        self._pause = pause
+        self._images = Images(self._api)
+        self._flavors = Flavors(self._api)
+        self._parts = SharedParts(self._api)
+        self._groups = SecurityGroups(self._api)
+        self._addresses = PublicAddresses(self._api)
+        self._instances = Instances(self._api, pause)
+        self._inventory = Inventory(self._api, self._instances, pause)
+        self._known: dict[str, _Known] = {}
+        self._lock = Lock()
+        self._by_owner: Together[Owner, list[dict[str, Any]]] = Together(self._instances.by_owner)
+        self._by_id: Together[str, dict[str, Any]] = Together(self._instances.by_id)
+        self._terminations: Together[str, None] = Together(self._terminate)
+
+    def open(self) -> None:
+        """See the protocol; there is nothing to start."""
+
+    def close(self) -> None:
+        """See the protocol; there is nothing to stop."""
+
+    def create(self, request: MachineRequest, progress: Callable[[str], None] = lambda _: None) -> Machine:
+        """See the protocol. One that was asked for and whose answer was lost is found by its tags."""
+        existing = self._existing(request)
+        if existing is None:
+            machine_id = self._launch(request, progress)
+            described = self._wait_until_running(machine_id, request.address)
+        else:
+            machine_id = str(existing["InstanceId"])
+            described = existing
+            if state_of(existing) == "pending":
+                described = self._wait_until_running(machine_id, request.address)
+            self._set_groups(request, described)
+        if request.access.public and not described.get("PublicIpAddress"):
+            self._addresses.give(request, machine_id)
+        return self._machine(machine_id)
+
+    def start(self, machine_id: str) -> Machine:
+        """See the protocol."""
+        return self._adjusting.start(machine_id)
+
+    def adjust(self, machine_id: str, setup: Mapping[str, Value]) -> Machine:
+        """See the protocol; for another flavor the machine is stopped and started again."""
+        return self._adjusting.adjust(machine_id, setup)
+
+    def delete(self, machine_id: str) -> None:
+        """See the protocol; its public address is given back."""
+        described = self._by_id.ask(machine_id)
+        if described is None:
+            return
+        tags = tags_of(described)
+        if LINEAGE not in tags:
+            raise _not_ours(machine_id)
+        if state_of(described) not in GONE:
+            self._terminations.ask(machine_id)
+        self._addresses.release(tags[LINEAGE], tags.get(ADDRESS, ""))
+
+    def find(self, deployment: DeploymentTag) -> Sequence[Machine]:
+        """See the protocol: one list of instances and one of security groups."""
+        filters = deployment_filter(deployment)
+        found = [i for i in self._instances.list(f"looking for machines of {deployment.name}", filters) if _is_there(i)]
+        if not found:
+            return []
+        groups = self._groups_of(filters)
+        return sorted((machine_of(i, groups) for i in found), key=lambda m: (m.address, m.id))
+
+    def release(self, deployment: DeploymentTag) -> None:
+        """See the protocol: network, groups and key, once no machine is left."""
+        filters = deployment_filter(deployment)
+        found = self._instances.list(f"looking for machines of {deployment.name}", filters)
+        if any(state_of(instance) not in GONE for instance in found):
+            return
+        ending = [str(instance["InstanceId"]) for instance in found if state_of(instance) != "terminated"]
+        if ending:
+            self._inventory.wait_until_gone(ending)
+        with self._lock:
+            self._known.pop(deployment.lineage, None)
+        reasons = self._inventory.remove([owned.resource for owned in self._inventory.list(filters)])
+        if reasons:
+            raise ProviderError(
+                "Some of what AWS has for the deployment could not be removed.",
+                detail=" ".join(f"{name}: {reason}" for name, reason in sorted(reasons.items())),
+                resolution="Remove what holds it, then destroy again.",
+                doc="docs/clouds.md",
+            )
+
+    def leftovers(self, deployment: DeploymentTag) -> Sequence[Resource]:
+        """See the protocol: machines, volumes, interfaces, addresses, groups, keys and parts of networks."""
+        return [owned.resource for owned in self._inventory.list(deployment_filter(deployment))]
+
+    def check(self, requests: Sequence[MachineRequest]) -> Sequence[Diagnostic]:
+        """See the protocol."""
+        return Preflight(self._api, self._images, self._flavors, self._parts, self._instances).check(requests)
+
+    def adopt(self, machine_id: str, request: MachineRequest) -> Machine:
+        """See the protocol. Only the instance is tagged: its volumes and addresses stay the user's."""
+        described = self._by_id.ask(machine_id)
+        if described is None or state_of(described) in GONE:
+            raise gone(machine_id)
+        tags = tags_of(described)
+        self._check_adoptable(described, tags, request)
+        # Its host key is nobody's whom we know: it is learned at the first contact.
+        self._api.call(
+            "create_tags",
+            f"tagging the machine {machine_id}",
+            Resources=[machine_id],
+            Tags=tag_list(machine_tags(request, with_host_key=False)),
+        )
+        if HOST_KEY in tags and tags.get(TOKEN) != request.token:
+            doing = f"tagging the machine {machine_id}"
+            self._api.call("delete_tags", doing, Resources=[machine_id], Tags=[{"Key": HOST_KEY}])
+        return self._machine(machine_id)
+
+    def owned(self) -> Sequence[Owned]:
+        """See the protocol."""
+        return self._inventory.list([{"Name": "tag-key", "Values": [LINEAGE]}])
+
+    def remove(self, owned: Sequence[Owned]) -> Mapping[str, str]:
+        """See the protocol."""
+        with self._lock:
+            for lineage in {one.deployment.lineage for one in owned}:
+                self._known.pop(lineage, None)
+        return self._inventory.remove([one.resource for one in owned])
+
+    def _existing(self, request: MachineRequest) -> dict[str, Any] | None:
+        """The instance with the request's token; one of another generation stands in the way."""
+        same = self._by_owner.ask((request.deployment.lineage, request.address)) or []
+        if len(same) > 1:
+            ids = [str(instance["InstanceId"]) for instance in same]
+            raise two_of_them(f"machine {request.address} of {request.deployment.name}", ids[0], ids[1], ids[2:])
+        if same and tags_of(same[0]).get(TOKEN) != request.token:
+            raise ProviderError(
+                "An earlier machine is still there.",
+                detail=f"{request.address} is to be made anew, but its predecessor {same[0]['InstanceId']} exists.",
+                resolution="Delete the predecessor first; `apply` does so by itself when it knows of it.",
+            )
+        return same[0] if same else None
+
+    def _launch(self, request: MachineRequest, progress: Callable[[str], None]) -> str:
+        """Start an instance with all that it shares; that is looked for anew if it was removed behind our back."""
+        image, flavor = self._images.of(request), self._flavors.choose(request)
+        for attempt in (1, 2):
+            subnet, groups, key_name = self._shared(request, flavor)
+            progress(f"asking AWS for a {flavor.name} in {subnet.zone}")
+            arguments = launch_arguments(request, image, flavor, subnet, groups, key_name)
+            try:
+                return self._instances.launch(request, arguments)
+            except ApiError as error:
+                if attempt == 2 or not error.code.startswith(_MISSING_PARTS):
+                    raise
+                known = self._known_of(request.deployment)
+                with known.lock:
+                    known.forget()
+        raise AssertionError("the last attempt returns or raises")
+
+    def _shared(self, request: MachineRequest, flavor: Flavor) -> tuple[Subnet, tuple[str, ...], str]:
+        """Subnet, security groups and key of a machine: found or made by the first who needs them, for all."""
+        known = self._known_of(request.deployment)
+        with known.lock:
+            where = (*(setting(request, name) for name in (SUBNET, NETWORK, ZONE)), flavor.name)
+            if where not in known.subnets:
+                subnet = self._parts.given_subnet(request)
+                zones = pick_zones(self._flavors.zones(flavor.name), request, flavor, subnet)
+                known.subnets[where] = subnet or self._parts.own_subnet(request, zones)
+            subnet = known.subnets[where]
+            key = setting(request, KEY_NAME)
+            if key not in known.keys:
+                known.keys[key] = self._parts.key_pair(request)
+            return subnet, self._groups_for(request, subnet.network, known), known.keys[key]
+
+    def _groups_for(self, request: MachineRequest, network: str, known: _Known) -> tuple[str, ...]:
+        """Its security groups, with the rules that it asks for; looked at once for all that ask for the same."""
+        key = (network, *sorted(rules_of(request).items(), key=lambda item: item[0]))
+        if key not in known.groups:
+            known.groups[key] = self._groups.ensure(request, network)
+        return known.groups[key]
+
+    def _set_groups(self, request: MachineRequest, described: Mapping[str, Any]) -> None:
+        """Let a machine that is there have exactly the groups, and they the rules, that are asked for now."""
+        known = self._known_of(request.deployment)
+        with known.lock:
+            wanted = self._groups_for(request, str(described["VpcId"]), known)
+        if {str(group["GroupId"]) for group in described.get("SecurityGroups", [])} != set(wanted):
+            doing = f"setting who reaches {request.address}"
+            machine_id = str(described["InstanceId"])
+            self._api.call("modify_instance_attribute", doing, InstanceId=machine_id, Groups=list(wanted))
+
+    def _known_of(self, deployment: DeploymentTag) -> _Known:
+        with self._lock:
+            return self._known.setdefault(deployment.lineage, _Known())
+
+    def _wait_until_running(self, machine_id: str, address: str) -> dict[str, Any]:
+        def look() -> dict[str, Any] | None:
+            described = self._by_id.ask(machine_id)
+            # Not listed yet is no sign of anything: lists lag behind.
+            if described is not None and state_of(described) in (*GONE, "stopping", "stopped"):
+                raise ended(described, address)
+            return described if described is not None and state_of(described) == "running" else None
+
+        return wait_for(look, f"the machine {address} ({machine_id}) to run", self._pause)
+
+    def _machine(self, machine_id: str) -> Machine:
+        """The machine as it is now."""
+        described = self._by_id.ask(machine_id)
+        if described is None or state_of(described) in GONE:
+            raise gone(machine_id)
+        lineage = tags_of(described).get(LINEAGE, "")
+        return machine_of(described, self._groups_of(deployment_filter(DeploymentTag("", lineage))) if lineage else {})
+
+    def _groups_of(self, filters: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        found = self._api.list("describe_security_groups", "SecurityGroups", "listing groups", Filters=filters)
+        return {str(group["GroupId"]): group for group in found}
+
+    def _check_adoptable(self, described: Mapping[str, Any], tags: Mapping[str, str], request: MachineRequest) -> None:
+        machine_id = str(described["InstanceId"])
+        problem = ""
+        if tags.get(LINEAGE, request.deployment.lineage) != request.deployment.lineage:
+            problem = f"{machine_id} belongs to another deployment, {tags.get('continuum:deployment')}"
+        elif tags.get(ADDRESS, request.address) != request.address:
+            problem = f"{machine_id} is {tags.get(ADDRESS)} of this deployment already"
+        elif described.get("Architecture") != ARCHITECTURES.get(request.architecture):
+            problem = f"{machine_id} has {described.get('Architecture')} processors and not {request.architecture} ones"
+        elif str(described.get("Platform", "")).lower() == "windows":
+            problem = f"{machine_id} runs Windows"
+        if problem:
+            raise ProviderError(
+                "That machine cannot be taken over.",
+                detail=f"{problem}; it was to become {request.address} of {request.deployment.name}.",
+                resolution="Name another machine.",
+            )
+        others = self._by_owner.ask((request.deployment.lineage, request.address)) or []
+        other = next((str(i["InstanceId"]) for i in others if i["InstanceId"] != machine_id), "")
+        if other:
+            raise two_of_them(f"machine {request.address} of {request.deployment.name}", other, machine_id)
+
+    def _terminate(self, ids: Sequence[str]) -> dict[str, DeployError | None]:
+        return dict(self._inventory.terminate(ids))
+
+    @property
+    def _adjusting(self) -> Adjusting:
+        return Adjusting(self._api, self._groups, self._addresses, self._by_id.ask, self._machine, self._pause)
+
+
+def gone(machine_id: str) -> ProviderError:
+    """A machine is not there any longer."""
+    return ProviderError(
+        "The machine is gone.",
+        detail=f"AWS has no instance {machine_id} any longer.",
+        resolution="Apply again: it makes the machine anew.",
+    )
+
+
+def _is_there(described: Mapping[str, Any]) -> bool:
+    tags = tags_of(described)
+    return state_of(described) not in GONE and ADDRESS in tags and TOKEN in tags
+
+
+def _not_ours(machine_id: str) -> ProviderError:
+    return ProviderError(
+        "That machine is not ours.",
+        detail=f"The instance {machine_id} carries no tag of this program; it is left alone.",
+        resolution="Remove it yourself if it is not needed.",
+    )

@@ -1,0 +1,232 @@
+"""What carries our tags: listed kind by kind, and removed in the order in which AWS lets it go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from orchestrator.errors import ProviderError
+from orchestrator.providers.aws.addresses import release_address
+from orchestrator.providers.aws.api import Api
+from orchestrator.providers.aws.failures import ApiError
+from orchestrator.providers.aws.instances import GONE, Instances, state_of
+from orchestrator.providers.aws.tags import ADDRESS, DEPLOYMENT, LINEAGE, NAME, tags_of
+from orchestrator.providers.aws.waiting import REMOVAL_PAUSES, Pause, wait_for
+from orchestrator.providers.base import DeploymentTag, Owned, Resource
+
+_HELD = {
+    "DependencyViolation",
+    "IncorrectState",
+    "InvalidGroup.InUse",
+    "InvalidIPAddress.InUse",
+    "InvalidNetworkInterface.InUse",
+    "InvalidParameterValue",
+    "ResourceInUse",
+    "VolumeInUse",
+}
+"""What others still hold; they may let it go in a moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A kind of thing: how it is listed, and how one is removed."""
+
+    name: str
+    lists: str
+    key: str
+    id: str
+    remove: Callable[[Api, str], None]
+
+
+def _call(operation: str, argument: str) -> Callable[[Api, str], None]:
+    def remove(api: Api, identifier: str) -> None:
+        api.call(operation, f"removing {identifier}", **{argument: identifier})
+
+    return remove
+
+
+def _remove_address(api: Api, identifier: str) -> None:
+    filters = [{"Name": "allocation-id", "Values": [identifier]}]
+    for found in api.list("describe_addresses", "Addresses", f"looking at {identifier}", Filters=filters):
+        release_address(api, identifier, str(found.get("AssociationId") or ""))
+
+
+def _remove_gateway(api: Api, identifier: str) -> None:
+    filters = [{"Name": "internet-gateway-id", "Values": [identifier]}]
+    doing = f"removing {identifier}"
+    for found in api.list("describe_internet_gateways", "InternetGateways", doing, Filters=filters):
+        for attached in found.get("Attachments", []):
+            api.call("detach_internet_gateway", doing, InternetGatewayId=identifier, VpcId=attached["VpcId"])
+    api.call("delete_internet_gateway", doing, InternetGatewayId=identifier)
+
+
+def _remove_key(api: Api, identifier: str) -> None:
+    filters = [{"Name": "key-pair-id", "Values": [identifier]}]
+    doing = f"removing {identifier}"
+    for found in api.list("describe_key_pairs", "KeyPairs", doing, Filters=filters):
+        api.call("delete_key_pair", doing, KeyName=found["KeyName"])
+
+
+def _remove_group(api: Api, identifier: str) -> None:
+    """Without its rules first: two groups that name each other would hold each other."""
+    filters = [{"Name": "group-id", "Values": [identifier]}]
+    doing = f"removing {identifier}"
+    for found in api.list("describe_security_groups", "SecurityGroups", doing, Filters=filters):
+        if not found.get("IpPermissions"):
+            continue
+        try:
+            api.call("revoke_security_group_ingress", doing, GroupId=identifier, IpPermissions=found["IpPermissions"])
+        except ApiError as error:
+            # A group that a rule names may be gone already.
+            if not error.is_absent:
+                raise
+    api.call("delete_security_group", doing, GroupId=identifier)
+
+
+MACHINE = "machine"
+_KINDS = (
+    _Kind(
+        "public address",
+        "describe_addresses",
+        "Addresses",
+        "AllocationId",
+        _remove_address,
+    ),
+    _Kind(
+        "network interface",
+        "describe_network_interfaces",
+        "NetworkInterfaces",
+        "NetworkInterfaceId",
+        _call("delete_network_interface", "NetworkInterfaceId"),
+    ),
+    _Kind("volume", "describe_volumes", "Volumes", "VolumeId", _call("delete_volume", "VolumeId")),
+    _Kind("security group", "describe_security_groups", "SecurityGroups", "GroupId", _remove_group),
+    _Kind("key pair", "describe_key_pairs", "KeyPairs", "KeyPairId", _remove_key),
+    _Kind("subnet", "describe_subnets", "Subnets", "SubnetId", _call("delete_subnet", "SubnetId")),
+    _Kind(
+        "internet gateway",
+        "describe_internet_gateways",
+        "InternetGateways",
+        "InternetGatewayId",
+        _remove_gateway,
+    ),
+    _Kind("network", "describe_vpcs", "Vpcs", "VpcId", _call("delete_vpc", "VpcId")),
+)
+"""In the order in which they are removed; machines come first."""
+
+
+class Inventory:
+    """Lists what carries our tags, and removes it.
+
+    Args:
+        api: Where.
+        instances: The instances there.
+        pause: Waits.
+    """
+
+    def __init__(self, api: Api, instances: Instances, pause: Pause) -> None:
+        self._api = api
+        self._instances = instances
+        self._pause = pause
+
+    def list(self, filters: list[dict[str, Any]]) -> list[Owned]:
+        """Everything that passes the filters, one list call a kind, all at once; machines first."""
+
+        def machines() -> list[Owned]:
+            found = self._instances.list("listing machines", filters)
+            return [_owned(MACHINE, str(i["InstanceId"]), i) for i in found if state_of(i) not in GONE]
+
+        def others(kind: _Kind) -> list[Owned]:
+            found = self._api.list(kind.lists, kind.key, f"listing each {kind.name}", Filters=filters)
+            return [
+                _owned(kind.name, str(f[kind.id]), f) for f in found if f.get("State") not in {"deleting", "deleted"}
+            ]
+
+        with ThreadPoolExecutor(len(_KINDS) + 1) as pool:
+            first = pool.submit(machines)
+            rest = list(pool.map(others, _KINDS))
+            return [*first.result(), *(owned for listed in rest for owned in listed)]
+
+    def remove(self, resources: Sequence[Resource]) -> dict[str, str]:
+        """Remove these in the right order; why each is left that could not be, by identifier."""
+        reasons: dict[str, str] = {}
+        pauses = iter(REMOVAL_PAUSES)
+        machines = [r.id for r in resources if r.kind == MACHINE]
+        if machines:
+            reasons |= self._remove_machines(machines)
+        for kind in _KINDS:
+            # A group of machines behind others names the main one, so that it goes first: its name is the longer one.
+            ids = [r.id for r in sorted(resources, key=lambda r: r.name, reverse=True) if r.kind == kind.name]
+            if ids:
+                reasons |= self._remove_all(kind, ids, pauses)
+        known = {MACHINE, *(kind.name for kind in _KINDS)}
+        reasons |= {r.id: f"nobody knows how to remove a {r.kind}" for r in resources if r.kind not in known}
+        return reasons
+
+    def terminate(self, ids: Sequence[str]) -> dict[str, ProviderError]:
+        """Have instances end, in one call if all let themselves; what went wrong, by identifier."""
+        try:
+            self._api.call("terminate_instances", f"removing {', '.join(ids)}", InstanceIds=list(ids))
+        except ApiError as error:
+            if len(ids) == 1 or error.transient:
+                return {} if error.is_absent else dict.fromkeys(ids, error)
+            # One of them may be gone or protected, and then none is ended.
+            return {name: problem for one in ids for name, problem in self.terminate([one]).items()}
+        return {}
+
+    def wait_until_gone(self, ids: Sequence[str]) -> None:
+        """Wait until instances have ended, and with them what they hold."""
+
+        def look() -> bool | None:
+            found = self._instances.by_id(ids)
+            return None if any(state_of(i) != "terminated" for i in found.values()) else True
+
+        wait_for(look, f"{', '.join(ids)} to end", self._pause)
+
+    def _remove_machines(self, ids: Sequence[str]) -> dict[str, str]:
+        problems = self.terminate(ids)
+        ending = [one for one in ids if one not in problems]
+        reasons = {one: problem.detail for one, problem in problems.items()}
+        try:
+            if ending:
+                self.wait_until_gone(ending)
+        except ProviderError as error:
+            reasons |= dict.fromkeys(ending, error.detail)
+        return reasons
+
+    def _remove_all(self, kind: _Kind, ids: Sequence[str], pauses: Iterator[float]) -> dict[str, str]:
+        """Attempt after attempt, as long as there are pauses left; these serve all kinds together."""
+        left = dict.fromkeys(ids, "")
+        final: dict[str, str] = {}
+        while left:
+            for identifier in list(left):
+                try:
+                    kind.remove(self._api, identifier)
+                except ApiError as error:
+                    if error.code in _HELD or error.transient:
+                        left[identifier] = error.detail
+                        continue
+                    if not error.is_absent:
+                        final[identifier] = error.detail
+                del left[identifier]
+            if left:
+                seconds = next(pauses, None)
+                if seconds is None:
+                    break
+                self._pause(seconds)
+        return final | left
+
+
+def _owned(kind: str, identifier: str, described: Mapping[str, Any]) -> Owned:
+    tags = tags_of(described)
+    resource = Resource(kind, identifier, tags.get(NAME, ""), tags.get(ADDRESS, ""), _created(described))
+    return Owned(DeploymentTag(tags.get(DEPLOYMENT, ""), tags.get(LINEAGE, "")), resource)
+
+
+def _created(described: Mapping[str, Any]) -> str:
+    """When it was made, where AWS tells."""
+    told = next((described[name] for name in ("LaunchTime", "CreateTime") if described.get(name)), None)
+    return told.isoformat() if isinstance(told, datetime) else ""

@@ -1,0 +1,99 @@
+"""Names and tags by which everything of a deployment is known again on AWS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from orchestrator.providers.base import DeploymentTag, MachineRequest
+from orchestrator.providers.cloud_init import public_host_key
+from orchestrator.topology.model import Value
+
+DEPLOYMENT = "continuum:deployment"
+LINEAGE = "continuum:lineage"
+ADDRESS = "continuum:address"
+TOKEN = "continuum:token"  # noqa: S105
+HOST_KEY = "continuum:host-key"
+LABELS = "continuum:labels"
+"""Names of the tags that the user gave, so that those that others add are no drift."""
+
+NAME = "Name"
+TAGS_SETTING = "tags"
+"""Setting: further tags, by name, of everything that is made."""
+
+
+def part_name(deployment: DeploymentTag, what: str) -> str:
+    """The name of a part of a deployment, the same every time."""
+    return f"continuum-{deployment.name}-{deployment.lineage[:8]}-{what}"
+
+
+def part_tags(request: MachineRequest, what: str, address: str = "") -> dict[str, str]:
+    """What a part of a deployment carries.
+
+    Args:
+        request: A machine of the deployment.
+        what: End of its name.
+        address: Node instance or template that it is for, if it is not for all of them.
+    """
+    return {
+        **labels_of(request),
+        NAME: part_name(request.deployment, what),
+        DEPLOYMENT: request.deployment.name,
+        LINEAGE: request.deployment.lineage,
+        **({ADDRESS: address} if address else {}),
+    }
+
+
+def machine_tags(request: MachineRequest, *, with_host_key: bool = True) -> dict[str, str]:
+    """What a machine carries: whose it is, which request made it, and how to reach it safely."""
+    tags = part_tags(request, request.hostname, request.address)
+    tags[TOKEN] = request.token
+    tags[LABELS] = ",".join(sorted(labels_of(request)))
+    if request.host_key and with_host_key:
+        tags[HOST_KEY] = public_host_key(request)
+    return tags
+
+
+def labels_of(request: MachineRequest) -> dict[str, str]:
+    """Tags that the user asks for besides ours."""
+    given = request.settings.get(TAGS_SETTING)
+    return {name: str(value) for name, value in given.items()} if isinstance(given, Mapping) else {}
+
+
+def set_labels(tags: Mapping[str, str]) -> dict[str, Value]:
+    """The name and the user's tags as they are now, of the tags of a machine; ``None`` for one that is not there."""
+    names = [NAME, *filter(None, tags.get(LABELS, "").split(","))]
+    return {name: tags.get(name) for name in names}
+
+
+def tags_of(described: Mapping[str, Any]) -> dict[str, str]:
+    """The tags of anything that EC2 describes."""
+    listed = described.get("Tags") or described.get("TagSet") or []
+    return {str(tag["Key"]): str(tag["Value"]) for tag in listed}
+
+
+def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    """Tags as EC2 takes them."""
+    return [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
+
+
+def specifications(tags: Mapping[str, str], *kinds: str) -> list[dict[str, Any]]:
+    """Tags as EC2 takes them in the call that makes something of these kinds."""
+    return [{"ResourceType": kind, "Tags": tag_list(tags)} for kind in kinds]
+
+
+def deployment_filter(deployment: DeploymentTag) -> list[dict[str, Any]]:
+    """What belongs to a deployment, as a filter of EC2's lists. The lineage alone decides, where there is one."""
+    if not deployment.lineage:
+        return [tag_filter(DEPLOYMENT, [deployment.name])]
+    return [tag_filter(LINEAGE, [deployment.lineage])]
+
+
+def address_filter(addresses: Iterable[str]) -> dict[str, Any]:
+    """What is for these node instances; it may let others through, since brackets are no plain text everywhere."""
+    return tag_filter(ADDRESS, [a.replace("[", "?").replace("]", "?") for a in addresses])
+
+
+def tag_filter(name: str, values: list[str]) -> dict[str, Any]:
+    """What carries a tag with one of these values."""
+    return {"Name": f"tag:{name}", "Values": values}

@@ -1,0 +1,55 @@
+"""An emulator of AWS that is not ours (moto), on loopback: strict where it can be told to be; nothing in it is kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+STRICT = (
+    "MOTO_ENABLE_AMI_VALIDATION",
+    "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION",
+    "MOTO_ENABLE_KEYPAIR_VALIDATION",
+)
+"""Without these it starts machines from images, sizes and keys that are not there."""
+
+
+@contextmanager
+def moto_server() -> Iterator[str]:
+    """Runs one on a free port; gives its URL."""
+    for name in STRICT:
+        os.environ[name] = "true"
+    try:
+        from moto import settings
+        from moto.server import ThreadedMotoServer
+    finally:
+        for name in STRICT:
+            del os.environ[name]
+    assert settings.ENABLE_AMI_VALIDATION, "somebody imported moto before it was told to be strict"
+    assert settings.EC2_ENABLE_INSTANCE_TYPE_VALIDATION
+    assert settings.ENABLE_KEYPAIR_VALIDATION
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+def aws_settings(monkeypatch: pytest.MonkeyPatch, url: str, endpoint: str = "AWS_ENDPOINT_URL") -> None:
+    """Let AWS clients speak to a server of the tests and nothing else, whatever the caller's settings are."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    settings = {
+        endpoint: url,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
