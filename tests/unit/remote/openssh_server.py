@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.remote.keys import generate_key
+from orchestrator.remote.keys import generate_key, public_half
 from orchestrator.remote.target import SshTarget
 
 _PLACES = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/sbin"])
@@ -49,7 +49,9 @@ def write_key(path: Path, passphrase: str = "", kind: str = "ed25519", form: str
 
 
 @contextmanager
-def openssh_server(folder: Path, *authorized: str, settings: str = "", port: int = 0) -> Iterator[Server]:
+def openssh_server(
+    folder: Path, *authorized: str, settings: str = "", port: int = 0, host_key: str = ""
+) -> Iterator[Server]:
     """A server for the time of the block.
 
     Args:
@@ -57,6 +59,7 @@ def openssh_server(folder: Path, *authorized: str, settings: str = "", port: int
         authorized: Public keys that may log in.
         settings: Lines of its configuration.
         port: Where to listen; any free one if 0.
+        host_key: Private half of the key that it shows; one of its own if empty.
     """
     program = shutil.which("sshd", path=_PLACES)
     if program is None:
@@ -64,7 +67,7 @@ def openssh_server(folder: Path, *authorized: str, settings: str = "", port: int
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     folder.mkdir()
-    private, public = generate_key()
+    private, public = (host_key, public_half(host_key)) if host_key else generate_key()
     key = folder / "host_key"
     key.touch(mode=0o600)
     key.write_text(private, encoding="ascii")

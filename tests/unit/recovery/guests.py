@@ -1,0 +1,91 @@
+"""Guests for machines of EC2 that no emulator boots: OpenSSH's own server for each, set up by what cloud-init is told.
+
+All but the address and port that SSH connects to, and the login name, is as the provider tells it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+from typing import ClassVar
+
+import yaml
+
+from orchestrator.providers.aws.provider import AwsProvider
+from orchestrator.providers.base import DeploymentTag, Machine, MachineRequest
+from orchestrator.providers.cloud_init import user_data
+from orchestrator.topology.model import Value
+from tests.unit.remote.openssh_server import USER, Server, openssh_server
+
+PROVIDER = "tests.unit.recovery.guests:AwsWithGuests"
+
+
+class Guests:
+    """The servers, by the identifier of their instance.
+
+    Args:
+        folder: For their files.
+        stack: Ends them.
+    """
+
+    current: ClassVar[Guests]
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder = folder
+        self._stack = stack
+        self._guard = Lock()
+        self.servers: dict[str, Server] = {}
+
+    def boot(self, machine: Machine, request: MachineRequest) -> None:
+        """Start the guest of a machine that was made with this request, unless it runs."""
+        with self._guard:
+            if machine.id in self.servers:
+                return
+            told = yaml.safe_load(user_data(request))
+            folder = self._folder / machine.id
+            paths = f"SetEnv GUEST_KEY={folder}/host_key GUEST_PID={folder}/pid"
+            server = openssh_server(
+                folder,
+                *told["users"][0]["ssh_authorized_keys"],
+                settings=paths,
+                host_key=told["ssh_keys"]["ed25519_private"],
+            )
+            self.servers[machine.id] = self._stack.enter_context(server)
+
+    def met(self, machine: Machine) -> Machine:
+        """The machine at the address of its guest."""
+        server = self.servers.get(machine.id)
+        return replace(machine, host="127.0.0.1", port=server.port, user=USER) if server else machine
+
+
+@contextmanager
+def guests(folder: Path) -> Iterator[Guests]:
+    """Guests for the time of the block."""
+    with ExitStack() as stack:
+        Guests.current = Guests(folder, stack)
+        yield Guests.current
+
+
+class AwsWithGuests(AwsProvider):
+    """The provider, whose machines are reached."""
+
+    def create(self, request: MachineRequest, progress: Callable[[str], None] = lambda _: None) -> Machine:
+        """Make it, and boot it."""
+        machine = super().create(request, progress)
+        Guests.current.boot(machine, request)
+        return Guests.current.met(machine)
+
+    def start(self, machine_id: str) -> Machine:
+        """Start it."""
+        return Guests.current.met(super().start(machine_id))
+
+    def adjust(self, machine_id: str, setup: Mapping[str, Value]) -> Machine:
+        """Set it up."""
+        return Guests.current.met(super().adjust(machine_id, setup))
+
+    def find(self, deployment: DeploymentTag) -> Sequence[Machine]:
+        """Find it."""
+        return [Guests.current.met(machine) for machine in super().find(deployment)]

@@ -1,0 +1,223 @@
+"""Whole commands over machines of AWS: made, met, looked at, changed, cut off, removed and swept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from orchestrator.cli.main import main
+from orchestrator.executors import first_contact
+from orchestrator.providers.registry import PROVIDERS
+from orchestrator.remote import host_key_rotation
+from orchestrator.remote.connection import read_host_key
+from orchestrator.services.deployment import open_for_reading
+from orchestrator.state.model import InstanceRecord
+from tests.contract.aws_bed import IMAGE, OPEN, REGION
+from tests.moto_server import aws_settings
+from tests.unit.recovery.conftest import Deploy
+from tests.unit.recovery.guests import PROVIDER, Guests, guests
+
+FROM = ("--ssh-from", "203.0.113.7/32")
+OTHER_IMAGE = "ami-0ff8a91507f77f867"
+
+
+@pytest.fixture
+def cloud(aws_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guests]:
+    """AWS with guests that boot at once."""
+    aws_settings(monkeypatch, aws_server)
+    monkeypatch.setitem(PROVIDERS, "aws", PROVIDER)
+    monkeypatch.setenv("DEPLOY_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(host_key_rotation, "HOST_KEY", '"$GUEST_KEY"')
+    monkeypatch.setattr(host_key_rotation, "RELOAD", 'kill -HUP $(cat "$GUEST_PID")')
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "guests").mkdir()
+    with guests(tmp_path / "guests") as running:
+        yield running
+        main(["destroy", "shop", "--auto-approve"])
+
+
+@pytest.fixture
+def deploy(cloud: Guests, capsys: pytest.CaptureFixture[str]) -> Deploy:
+    """Runs a command in this process; gives what it printed, after a look at its exit code."""
+    del cloud
+
+    def run(*arguments: object, expect: int = 0) -> str:
+        code = main([str(argument) for argument in arguments])
+        shown = capsys.readouterr()
+        assert code == expect, f"exit {code}\n{shown.out}\n{shown.err}"
+        assert "Traceback" not in shown.err
+        return shown.out + shown.err
+
+    return run
+
+
+def template(folder: Path, count: int = 3, image: str = f"aws://{REGION}/{IMAGE}", flavor: str = "t3.small") -> Path:
+    """A template with nothing but machines."""
+    scale = dict.fromkeys(("min_instances", "max_instances", "default_instances"), count)
+    node: dict[str, Any] = {
+        "type": "continuum.nodes.VirtualMachine",
+        "properties": {"resource": "Cloud", "layer": 1, "image_id": image, "flavor": flavor},
+        "capabilities": {
+            "host": {"properties": {"num_cpus": 2, "mem_size": "2048 MB"}},
+            "os": {"properties": {"architecture": "amd64"}},
+            "scalable": {"properties": scale},
+        },
+    }
+    content = {
+        "tosca_definitions_version": "tosca_simple_yaml_1_3",
+        "metadata": {"template_name": "shop"},
+        "imports": ["continuum.yaml"],
+        "topology_template": {"node_templates": {"cloud": node}},
+    }
+    path = folder / "shop.yaml"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def ec2() -> Any:
+    return boto3.session.Session().client("ec2", region_name=REGION)
+
+
+def instances() -> list[dict[str, Any]]:
+    found = ec2().describe_instances(Filters=[OPEN])["Reservations"]
+    return [i for reservation in found for i in reservation["Instances"]]
+
+
+def records() -> dict[str, InstanceRecord]:
+    state = open_for_reading("shop").state
+    return dict(state.instances) if state else {}
+
+
+def apply(deploy: Deploy, file: Path, *more: str, expect: int = 0) -> str:
+    return deploy("apply", file, *(more or FROM), "--auto-approve", expect=expect)
+
+
+def test_machines_are_made_met_and_removed(deploy: Deploy, cloud: Guests, tmp_path: Path) -> None:
+    file = template(tmp_path)
+    apply(deploy, file)
+    assert len(instances()) == len(cloud.servers) == 3
+    public = [bool(i.get("PublicIpAddress")) for i in sorted(instances(), key=lambda i: i["LaunchTime"])]
+    assert sorted(public) == [False, False, True]
+    for record in records().values():
+        server = cloud.servers[str(record.attributes["machine_id"])]
+        shown = read_host_key(server.target(None, ""), 10)
+        assert record.attributes["host_key"] == shown != server.host_key
+        assert record.attributes["first_host_key"] == server.host_key
+    assert "as wanted" in deploy("plan", file, *FROM) or "No changes" in deploy("plan", file, *FROM)
+    assert "No drift" in deploy("status", "shop", "--drift")
+    for node in ("cloud[0]", "cloud[2]"):
+        deploy("ssh", "shop", node, "--", "true")
+    for path in (tmp_path / "home").rglob("*"):
+        if path.is_file() and "secrets" not in path.parts:
+            assert b"PRIVATE KEY" not in path.read_bytes(), path
+    deploy("destroy", "shop", "--auto-approve")
+    assert instances() == []
+    assert "Nothing that no state here knows" in deploy("sweep", "--provider", f"aws/{REGION}")
+
+
+def test_what_a_hand_changed_is_told_and_set_back(deploy: Deploy, cloud: Guests, tmp_path: Path) -> None:
+    del cloud
+    file = template(tmp_path)
+    apply(deploy, file)
+    made = {i["InstanceId"] for i in instances()}
+    front, behind = (str(records()[f"cloud[{n}]"].attributes["machine_id"]) for n in (0, 1))
+    group = next(i for i in instances() if i["InstanceId"] == front)["SecurityGroups"][0]["GroupId"]
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    ec2().authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+    ec2().stop_instances(InstanceIds=[behind])
+    told = deploy("status", "shop", "--drift", expect=0)
+    assert "tcp 22 from 0.0.0.0/0" in told
+    assert "stopped" in told
+    apply(deploy, file)
+    assert {i["InstanceId"] for i in instances()} == made
+    assert "No drift" in deploy("status", "shop", "--drift")
+    ec2().terminate_instances(InstanceIds=[behind])
+    apply(deploy, file)
+    assert len(instances()) == 3
+    assert behind not in {i["InstanceId"] for i in instances()}
+
+
+def test_who_reaches_the_machines_changes_in_place(deploy: Deploy, cloud: Guests, tmp_path: Path) -> None:
+    del cloud
+    file = template(tmp_path)
+    apply(deploy, file)
+    made = {i["InstanceId"] for i in instances()}
+    apply(deploy, file, "--ssh-from", "198.51.100.0/24")
+    assert {i["InstanceId"] for i in instances()} == made
+    told = json.loads(deploy("status", "shop", "--json"))
+    rules = [i["attributes"]["security_rules"] for i in told["instances"]]
+    assert all("tcp 22 from 198.51.100.0/24" in found for found in rules)
+    assert not any("tcp 22 from 203.0.113.7/32" in found for found in rules)
+
+
+def test_another_front_end_leads_to_the_machines_that_stay(deploy: Deploy, cloud: Guests, tmp_path: Path) -> None:
+    del cloud
+    file = template(tmp_path)
+    apply(deploy, file)
+    before = {a: str(r.attributes["machine_id"]) for a, r in records().items()}
+    deploy("apply", file, *FROM, "--replace", "cloud[0]", "--auto-approve")
+    after = {a: str(r.attributes["machine_id"]) for a, r in records().items()}
+    assert {a for a in before if before[a] != after[a]} == {"cloud[0]"}
+    deploy("ssh", "shop", "cloud[1]", "--", "true")
+
+
+@pytest.mark.parametrize("operation", ["meet", "renew_host_key"])
+def test_a_cut_at_the_first_contact_is_gone_on_with(
+    deploy: Deploy, cloud: Guests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """The work was done, and its result never reached the state."""
+    from orchestrator.executors import compute
+
+    real = getattr(first_contact, operation)
+
+    class Cut(BaseException):
+        pass
+
+    def cut(*arguments: Any, **more: Any) -> Any:
+        real(*arguments, **more)
+        raise Cut
+
+    file = template(tmp_path, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(compute, operation, cut)
+        with pytest.raises(Cut):
+            main(["apply", str(file), *FROM, "--auto-approve"])
+    apply(deploy, file)
+    assert len(instances()) == 1
+    (record,) = records().values()
+    server = cloud.servers[str(record.attributes["machine_id"])]
+    assert read_host_key(server.target(None, ""), 10) == record.attributes["host_key"] != server.host_key
+    deploy("ssh", "shop", "cloud[0]", "--", "true")
+
+
+def test_all_that_a_cloud_would_refuse_is_said_before_anything_is_made(
+    deploy: Deploy, cloud: Guests, tmp_path: Path
+) -> None:
+    del cloud
+    file = template(tmp_path, 1, f"aws://{REGION}/ami-00000000000000000", "t3.enormous")
+    told = apply(deploy, file, "--public-addresses", "all", expect=2)
+    assert "Nothing says from where machines are reached." in told
+    assert "ami-00000000000000000" in told
+    assert "t3.enormous" in told
+    assert instances() == []
+    assert records() == {}
+    told = deploy("doctor", file, expect=1)
+    assert "ami-00000000000000000" in told
+    assert "cloud[0]: clouds" in told
+    assert "ami-00000000000000000" in deploy("plan", file, *FROM)
+
+
+def test_a_lost_state_leaves_what_a_sweep_finds(deploy: Deploy, cloud: Guests, tmp_path: Path) -> None:
+    del cloud
+    apply(deploy, template(tmp_path))
+    (tmp_path / "home" / "shop" / "state").rename(tmp_path / "lost")
+    listed = json.loads(deploy("sweep", "--provider", f"aws/{REGION}", "--json"))
+    (group,) = listed["groups"]
+    assert (group["deployment"], [r["kind"] for r in group["resources"]].count("machine")) == ("shop", 3)
+    deploy("sweep", "--provider", f"aws/{REGION}", "--remove", "--auto-approve")
+    assert instances() == []
