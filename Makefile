@@ -41,7 +41,7 @@ test-slow: ## the slow tests, emulated boards among them
 	@scripts/bootstrap slow
 	@$(PYTEST) -m slow
 
-test-systems: ## the tests against other people's servers and parsers, in an environment of their own (0.8 GB)
+test-systems: ## the tests against other people's servers and parsers, in an environment of their own (1.5 GB)
 	@scripts/bootstrap systems
 	@$(PYTEST) -m systems
 
