@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from orchestrator.clients.kubernetes import ClusterNode, KubernetesClient, KubernetesError, load_kubeconfig
 from orchestrator.clients.oscar import observe_oscar
-from orchestrator.errors import OperationError
+from orchestrator.errors import DeployError, OperationError
 from orchestrator.executors.ansible_process import DEPLOYMENT_KEY
 from orchestrator.executors.base import DEGRADED, DEGRADED_BECAUSE, OperationRequest, OperationResult
 from orchestrator.executors.image import restore_archives
@@ -24,10 +25,10 @@ from orchestrator.executors.k3s_cluster import (
     server_addresses,
 )
 from orchestrator.executors.kubeconfig import keep_kubeconfig, kubeconfig_file
-from orchestrator.executors.login import has_own_key, login_to
+from orchestrator.executors.login import has_own_key, inside_address, login_to
 from orchestrator.executors.play import PlayOutcome, run_play
 from orchestrator.executors.play_inputs import InputResolver, find_machines, missing_machines
-from orchestrator.executors.ssh_key import private_key
+from orchestrator.executors.ssh_key import key_file, private_key
 from orchestrator.planning.drift import in_words
 from orchestrator.planning.observation import Difference, Observation, Presence
 from orchestrator.remote.client_files import target_to_dict
@@ -110,7 +111,7 @@ def _observe_cluster(request: OperationRequest, kubeconfig: Path) -> Observation
     """Ask the API for the nodes and, at the same time, the machines for what K3s was configured with."""
     with ThreadPoolExecutor(1, thread_name_prefix="configurations") as pool:
         looked = pool.submit(configuration_differences, request, find_machines(request), _OBSERVE_TIMEOUT)
-        seen = observe_cluster(kubeconfig, request.record)
+        seen = observe_from_inside(request, kubeconfig) or observe_cluster(kubeconfig, request.record)
         changed = looked.result()
     if not changed:
         return seen
@@ -118,10 +119,35 @@ def _observe_cluster(request: OperationRequest, kubeconfig: Path) -> Observation
     return replace(seen, presence=Presence.DEGRADED, detail=detail, differences=(*seen.differences, *changed))
 
 
-def observe_cluster(kubeconfig: Path, record: InstanceRecord) -> Observation:
-    """Ask a cluster's API for its nodes and compare them with those that the record names."""
+def observe_from_inside(request: OperationRequest, kubeconfig: Path) -> Observation | None:
+    """Ask the API over SSH to its first machine, if nobody outside reaches it; ``None`` if that is no such cluster."""
+    first = find_machines(request)[0]
+    if not inside_address(first):
+        return None
+    from orchestrator.remote.forward import forwarded  # noqa: PLC0415 - takes long, and few clusters need it
+
     try:
-        client = KubernetesClient(load_kubeconfig(kubeconfig), _OBSERVE_TIMEOUT)
+        port = urlsplit(load_kubeconfig(kubeconfig).server).port or 443
+        private = "" if has_own_key(first.attributes) else private_key(request.secrets, request.folders.deployment)
+        with key_file(private) as key:
+            login = login_to(first, request.secrets, key, request.known)
+            with forwarded(login, "127.0.0.1", port, _OBSERVE_TIMEOUT) as local:
+                return observe_cluster(kubeconfig, request.record, f"https://127.0.0.1:{local}")
+    except DeployError as reason:
+        return Observation(Presence.DEGRADED, reason.detail or reason.summary)
+
+
+def observe_cluster(kubeconfig: Path, record: InstanceRecord, server: str = "") -> Observation:
+    """Ask a cluster's API for its nodes and compare them with those that the record names.
+
+    Args:
+        kubeconfig: How the API is reached.
+        record: The cluster's.
+        server: URL to ask instead of the one in the kubeconfig.
+    """
+    try:
+        loaded = load_kubeconfig(kubeconfig)
+        client = KubernetesClient(replace(loaded, server=server or loaded.server), _OBSERVE_TIMEOUT)
         nodes = client.read_nodes()
     except KubernetesError as reason:
         return Observation(Presence.DEGRADED, reason.detail or reason.summary)
@@ -183,6 +209,8 @@ def _build_job(request: OperationRequest, machines: Sequence[InstanceRecord]) ->
             "cache_folder": str(request.folders.cache.resolve()),
             "node_name": request.instance.node,
             **({"k3s_server_count": len(servers)} if len(servers) > 1 else {}),
+            # The API of such a cluster is reached through its machines only.
+            **({"k3s_ready_call_timeout": 0} if inside_address(machines[0]) else {}),
         },
         "secrets": sorted(
             {*request.secrets.values(), *resolver.secrets, *(s for t in logins.values() for s in t.secrets)}
@@ -228,6 +256,7 @@ def _host(machine: InstanceRecord) -> InventoryHost:
         key_file=None,
         address=machine.address,
         architecture=architecture_of(machine),
+        inside=inside_address(machine),
         labels=labels_of(machine),
     )
 

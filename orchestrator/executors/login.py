@@ -7,6 +7,7 @@ from pathlib import Path
 
 from orchestrator.errors import RemoteError
 from orchestrator.planning.records import FRONT, targets_of
+from orchestrator.providers.base import PRIVATE_ADDRESS
 from orchestrator.remote.entry import target_of
 from orchestrator.remote.target import SshTarget
 from orchestrator.state.model import InstanceRecord
@@ -39,6 +40,11 @@ def login_to(
     """
     resolver = SecretResolver(secrets)
     return target_of(way_to(record, known), record.address, resolver.resolve, default_key)
+
+
+def inside_address(record: InstanceRecord) -> str:
+    """By which machines of a cloud reach each other; empty where there is no other address than the one for SSH."""
+    return str(record.attributes.get(PRIVATE_ADDRESS) or "")
 
 
 def is_behind_another(record: InstanceRecord) -> bool:

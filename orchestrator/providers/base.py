@@ -43,6 +43,13 @@ for now.
 """
 
 
+PRIVATE_ADDRESS = "private_address"
+"""Name in ``Machine.details`` of the address by which machines of a cloud reach each other.
+
+Where it is told, nobody outside reaches more of the machine than SSH and what ``Access.public_ports`` names.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """Who reaches a machine that a cloud makes. Nobody else does: there is no rule that is not asked for here.

@@ -20,6 +20,7 @@ class InventoryHost:
         key_file: Private key; ``None`` for the one that all machines of the run have.
         address: Node instance, e.g. ``edge-raspi[0]``.
         architecture: ``amd64`` or ``arm64``.
+        inside: Address by which the machines of a cluster reach each other, where it is not ``host``.
         labels: Labels of the machine in Kubernetes, beside those of every machine of its cluster.
     """
 
@@ -30,6 +31,7 @@ class InventoryHost:
     key_file: Path | None
     address: str
     architecture: str = ""
+    inside: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -43,6 +45,7 @@ class InventoryHost:
             **own_key,
             "machine_address": self.address,
             "machine_architecture": self.architecture,
+            **({"machine_inside_address": self.inside} if self.inside else {}),
             **({"k3s_host_labels": dict(self.labels)} if self.labels else {}),
         }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from orchestrator.errors import DeployError
 from orchestrator.executors.ansible_process import DEPLOYMENT_KEY
-from orchestrator.executors.login import has_own_key, login_to
+from orchestrator.executors.login import has_own_key, inside_address, login_to
 from orchestrator.executors.ssh_key import key_folder, private_key
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.planner import Wanted
@@ -112,7 +112,8 @@ def examine_applied(opened: OpenDeployment, rehearsal: bool, how: Conditions) ->
             architecture = record.inputs.get("settings.architecture") or record.inputs.get(
                 "capabilities.os.architecture"
             )
-            subjects.append(Subject(record.address, target, cluster, role, {"architecture": architecture}))
+            need = {"architecture": architecture}
+            subjects.append(Subject(record.address, target, cluster, role, need, inside_address(record)))
         findings += examine_computer(opened, None, subjects)
         notes = () if machines else (f"{opened.name} has no machines.",)
         return _examine(opened.name, rehearsal, subjects, findings, notes, how)

@@ -64,6 +64,7 @@ class Subject:
         cluster: Address of the cluster that it is for; empty if it is for none.
         role: ``server`` or ``agent``; empty if it is for no cluster.
         need: What it has to be fit for, as ``playbooks/library/board_facts.py`` takes it.
+        inside: Address by which the others of its cluster reach it, where it is not the target's.
     """
 
     address: str
@@ -71,6 +72,7 @@ class Subject:
     cluster: str = ""
     role: str = ""
     need: Mapping[str, Any] = field(default_factory=dict)
+    inside: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ def examine_machines(
 
 def reached_by(report: MachineReport) -> str:
     """Address under which others are to reach the machine, as plays use it."""
-    return report.subject.target.host
+    return report.subject.inside or report.subject.target.host
 
 
 def _overdue(subject: Subject, seconds: float) -> MachineReport:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import UsageError
-from orchestrator.executors.login import is_behind_another, way_to
+from orchestrator.executors.login import inside_address, is_behind_another, way_to
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.records import MACHINE
 from orchestrator.remote.entry import target_of
@@ -89,7 +89,7 @@ def _cluster(
             unknown.append(address)
         else:
             group = servers if number < count else agents
-            group[_hostname(machine, record)] = dict(_host_variables(machine, target))
+            group[_hostname(machine, record)] = dict(_host_variables(machine, target, record))
     inputs = {k: v for k, v in cluster.operations["configure"].inputs.items() if k not in _OF_THE_EXECUTOR}
     return ClusterInventory(
         cluster.node,
@@ -135,7 +135,9 @@ def _target(
     return target_of(entry, machine.address, lambda _reference, _where: "", user="")
 
 
-def _host_variables(machine: DesiredInstance, target: SshTarget) -> Iterator[tuple[str, Value]]:
+def _host_variables(
+    machine: DesiredInstance, target: SshTarget, record: InstanceRecord | None
+) -> Iterator[tuple[str, Value]]:
     yield "ansible_host", target.host
     yield "ansible_port", target.port
     if target.user:
@@ -152,6 +154,8 @@ def _host_variables(machine: DesiredInstance, target: SshTarget) -> Iterator[tup
     if is_host_key(target.host_key):
         yield "machine_host_key", target.host_key
     yield "machine_address", machine.address
+    if record is not None and inside_address(record):
+        yield "machine_inside_address", inside_address(record)
     asked = machine.settings.get("architecture") or machine.capabilities.get("os", {}).get("architecture")
     yield "machine_architecture", str(asked or "")
 
