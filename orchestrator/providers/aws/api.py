@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from threading import Lock
 from typing import Any, cast
@@ -32,7 +33,8 @@ class Api:
     @property
     def region(self) -> str:
         """Where it works; empty if neither the caller nor the settings name a region."""
-        return self._given or str(self._open().region_name or "")
+        # The library looks at AWS_DEFAULT_REGION only; other clients of AWS at this one too.
+        return self._given or os.environ.get("AWS_REGION") or str(self._open().region_name or "")
 
     def call(self, operation: str, doing: str, *, service: str = "ec2", **arguments: Any) -> dict[str, Any]:
         """Call an operation.
@@ -106,9 +108,9 @@ class Api:
     def _client(self, service: str) -> Any:
         from botocore.config import Config  # noqa: PLC0415 - takes long
 
-        session = self._open()
+        session, region = self._open(), self.region
         with self._lock:
-            known = (service, self._given)
+            known = (service, region)
             if known not in self._clients:
                 config = Config(
                     connect_timeout=_CONNECT,
@@ -117,7 +119,7 @@ class Api:
                     max_pool_connections=_CONNECTIONS,
                     user_agent_extra="continuum-deploy",
                 )
-                self._clients[known] = session.client(service, region_name=self._given or None, config=config)
+                self._clients[known] = session.client(service, region_name=region or None, config=config)
             return self._clients[known]
 
 

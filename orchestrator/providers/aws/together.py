@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
+from copy import copy
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -53,13 +54,22 @@ class Together(Generic[Asked, Answer]):
             answers = self._call(list(dict.fromkeys(asked for asked, _ in batch)))
         except BaseException as error:
             for _, future in batch:
-                future.set_exception(error)
+                future.set_exception(_own(error))
             if not isinstance(error, Exception):
                 raise
             return
         for asked, future in batch:
             answer = answers.get(asked)
             if isinstance(answer, DeployError):
-                future.set_exception(answer)
+                future.set_exception(_own(answer))
             else:
                 future.set_result(answer)
+
+
+def _own(error: BaseException) -> BaseException:
+    """The same error for one who asked: whoever repeats writes into it how often."""
+    if not isinstance(error, DeployError):
+        return error
+    made = copy(error)
+    made.__cause__ = error
+    return made

@@ -1,0 +1,158 @@
+"""A stand-in for the troubles of AWS: a proxy before its emulator that refuses, breaks off and alters as it is told.
+
+What is not to fail goes through unchanged. It knows operations by the ``Action`` of a request, as EC2 and STS have it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock, Thread
+from typing import ClassVar
+from urllib.parse import parse_qs, urlsplit
+
+_ERROR = """<?xml version="1.0" encoding="UTF-8"?>
+<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors><RequestID>1</RequestID></Response>"""
+
+
+@dataclass
+class Fault:
+    """A trouble that operations meet.
+
+    Attributes:
+        operation: Which one; ``*`` for all.
+        skip: How many go through first.
+        times: How many meet it.
+        answer: Status, body and headers to answer with, and nothing is carried out; ``None`` to carry it out.
+        cut: Whether the connection ends in place of an answer.
+        change: What becomes of the body of the answer.
+    """
+
+    operation: str
+    skip: int = 0
+    times: int = 1
+    answer: tuple[int, bytes, dict[str, str]] | None = None
+    cut: bool = False
+    change: Callable[[bytes], bytes] = lambda body: body
+
+
+@dataclass
+class FaultyApi:
+    """The proxy as tests see it.
+
+    Attributes:
+        url: Where clients find it.
+        calls: Operations that arrived, in order.
+    """
+
+    url: str = ""
+    calls: list[str] = field(default_factory=list)
+    _faults: list[Fault] = field(default_factory=list)
+    _lock: Lock = field(default_factory=Lock)
+
+    def refuse(
+        self,
+        operation: str,
+        code: str,
+        message: str = "as the test wants it",
+        *,
+        status: int = 400,
+        times: int = 1,
+        skip: int = 0,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        """Answer with an error of EC2."""
+        body = _ERROR.format(code=code, message=message).encode()
+        self._faults.append(Fault(operation, skip, times, (status, body, headers or {})))
+
+    def cut_after(self, operation: str, *, times: int = 1, skip: int = 0) -> None:
+        """Carry it out, and end the connection without an answer."""
+        self._faults.append(Fault(operation, skip, times, cut=True))
+
+    def change(self, operation: str, change: Callable[[bytes], bytes], *, times: int = 1, skip: int = 0) -> None:
+        """Carry it out, and let the answer be another one."""
+        self._faults.append(Fault(operation, skip, times, change=change))
+
+    def mend(self) -> None:
+        """No trouble any longer."""
+        with self._lock:
+            self._faults.clear()
+
+    def count(self) -> Counter[str]:
+        """How often each operation arrived."""
+        return Counter(self.calls)
+
+    def meet(self, operation: str) -> Fault | None:
+        """What the operation meets that arrives now."""
+        with self._lock:
+            self.calls.append(operation)
+            for fault in self._faults:
+                if fault.operation not in {operation, "*"} or fault.times == 0:
+                    continue
+                if fault.skip:
+                    fault.skip -= 1
+                    continue
+                fault.times -= 1
+                return fault
+        return None
+
+
+@contextmanager
+def faulty_api(behind: str) -> Iterator[FaultyApi]:
+    """Runs one on a free port of loopback, in front of the server at ``behind``."""
+    api = FaultyApi()
+    address = urlsplit(behind).netloc
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version: ClassVar[str] = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            operation = parse_qs(body.decode(errors="replace")).get("Action", [""])[0]
+            operation = operation or self.headers.get("X-Amz-Target", "").rpartition(".")[2]
+            fault = api.meet(operation)
+            if fault is not None and fault.answer is not None:
+                self._send(*fault.answer)
+                return
+            status, content, headers = self._forward(body)
+            if fault is not None and fault.cut:
+                self.close_connection = True
+                self.connection.shutdown(socket.SHUT_RDWR)
+                return
+            self._send(status, fault.change(content) if fault is not None else content, headers)
+
+        def _forward(self, body: bytes) -> tuple[int, bytes, dict[str, str]]:
+            connection = http.client.HTTPConnection(address, timeout=60)
+            headers = {k: v for k, v in self.headers.items() if k.lower() not in {"connection", "content-length"}}
+            connection.request("POST", self.path, body, headers)
+            response = connection.getresponse()
+            content = response.read()
+            connection.close()
+            return response.status, content, {"Content-Type": response.headers.get("Content-Type", "text/xml")}
+
+        def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+            self.send_response(status)
+            for name, value in {"Content-Type": "text/xml", **headers}.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    host, port = server.server_address[:2]
+    api.url = f"http://{host!s}:{port}"
+    yield api
+    server.shutdown()
+    thread.join()
+    server.server_close()
