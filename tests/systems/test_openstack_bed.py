@@ -101,6 +101,28 @@ def test_the_way_in_is_a_file_or_variables(openstack_cloud: OpenStackCloud, monk
                 assert list(connection.compute.servers(details=False)) == []
 
 
+def test_an_application_credential_is_a_way_in(openstack_cloud: OpenStackCloud, operator: Any) -> None:
+    credential = operator.identity.create_application_credential(operator.current_user_id, "robot")
+    login = {
+        "auth_url": openstack_cloud.auth_url,
+        "application_credential_id": credential.id,
+        "application_credential_secret": credential.secret,
+    }
+    with openstack.connect(
+        load_envvars=False,
+        load_yaml_config=False,
+        auth_type="v3applicationcredential",
+        auth=login,
+        region_name=REGION,
+        cacert=str(openstack_cloud.ca),
+    ) as robot:
+        assert list(robot.compute.servers(details=False)) == []
+        operator.identity.delete_application_credential(operator.current_user_id, credential)
+        time.sleep(TOKEN_CACHE + 0.5)
+        with pytest.raises((keystone.Unauthorized, keystone.NotFound)):
+            list(robot.compute.servers(details=False))
+
+
 def test_a_certificate_of_an_authority_that_is_not_trusted_is_refused(
     openstack_cloud: OpenStackCloud, tmp_path: Path
 ) -> None:
