@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from threading import Lock
 
 from orchestrator.errors import ProviderError
@@ -36,6 +37,7 @@ class MachineExecutor:
     def __init__(self) -> None:
         self._providers: dict[str, MachineProvider] = {}
         self._found: dict[str, dict[str, Machine]] = {}
+        self._to_remove: dict[str, Sequence[Machine]] = {}
         self._asking: dict[str, Lock] = {}
         self._lock = Lock()
 
@@ -77,10 +79,24 @@ class MachineExecutor:
     def _delete(self, request: OperationRequest, provider: MachineProvider) -> OperationResult:
         machine_id = request.record.attributes.get("machine_id")
         ids = {str(machine_id)} if machine_id else set()
-        ids.update(m.id for m in provider.find(request.tag) if m.address == request.instance.address)
+        ids.update(m.id for m in self._listed(request, provider) if m.address == request.instance.address)
         for found in sorted(ids):
             provider.delete(found)
         return OperationResult()
+
+    def _listed(self, request: OperationRequest, provider: MachineProvider) -> Sequence[Machine]:
+        """What the provider has of the deployment; asked once for all that a run removes."""
+        if isinstance(provider, Settled):
+            return provider.find(request.tag)
+        name = request.instance.provider
+        with self._asked(name):
+            if name not in self._to_remove:
+                self._to_remove[name] = tuple(provider.find(request.tag))
+            return self._to_remove[name]
+
+    def _asked(self, name: str) -> Lock:
+        with self._lock:
+            return self._asking.setdefault(name, Lock())
 
     def _provider(self, name: str) -> MachineProvider:
         with self._lock:
@@ -91,10 +107,8 @@ class MachineExecutor:
     def _machines(self, request: OperationRequest) -> dict[str, Machine]:
         name = request.instance.provider
         provider = self._provider(name)
-        with self._lock:
-            asking = self._asking.setdefault(name, Lock())
         # One question a provider, and no provider waits for the answer of another.
-        with asking:
+        with self._asked(name):
             if name not in self._found:
                 self._introduce_all(request, provider)
                 self._found[name] = {m.address: m for m in provider.find(request.tag)}

@@ -9,7 +9,7 @@ from ipaddress import ip_network
 from orchestrator.diagnostics import Diagnostic, error
 from orchestrator.errors import DeployError
 from orchestrator.executors.machine_request import machine_request, networks_in
-from orchestrator.planning.actions import RENEWALS
+from orchestrator.planning.actions import RENEWALS, Action
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.plan import Plan
 from orchestrator.providers.base import Cloud, DeploymentTag
@@ -30,7 +30,11 @@ def check_clouds(plan: Plan, seconds: float = PATIENCE) -> tuple[Diagnostic, ...
         seconds: Bound on all answers together.
     """
     wanted = [change.instance for change in plan.changes.values() if change.action in RENEWALS]
-    return check_machines(wanted, DeploymentTag(plan.deployment, plan.lineage), seconds)
+    kept = [c.instance for c in plan.changes.values() if c.action is Action.UPDATE and is_cloud(c.instance.provider)]
+    # Who reaches a machine is set anew with whatever is changed of it.
+    found = [finding for instance in kept for finding in _who_reaches(instance)]
+    found += check_machines(wanted, DeploymentTag(plan.deployment, plan.lineage), seconds)
+    return _each_once(found, [*wanted, *kept])
 
 
 def check_machines(
@@ -45,7 +49,12 @@ def check_machines(
     asks = {name: _asking(name, instances, tag) for name, instances in machines.items()}
     for name, answer in all_at_once(asks, seconds).items():
         found += _told(name, answer, seconds)
-    nodes = {i.address: i.node for instances in machines.values() for i in instances}
+    return _each_once(found, [instance for instances in machines.values() for instance in instances])
+
+
+def _each_once(found: Sequence[Diagnostic], machines: Iterable[DesiredInstance]) -> tuple[Diagnostic, ...]:
+    """One finding of a kind a node template: the first."""
+    nodes = {instance.address: instance.node for instance in machines}
     each = {(nodes.get(finding.address, finding.address), finding.summary): finding for finding in reversed(found)}
     return tuple(reversed(each.values()))
 

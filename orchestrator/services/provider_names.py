@@ -22,8 +22,11 @@ def providers_of(state: State) -> tuple[str, ...]:
     named = {record.provider for record in state.instances.values()}
     applied = [(state.template, state.profile, state.profile_options)]
     applied += [(v.template, v.profile, v.profile_options) for v in state.versions]
-    for template, profile, options in applied:
-        named |= _providers_in(template, profile, options)
+    seen: list[tuple[str, str, Mapping[str, str]]] = []
+    for each in applied:
+        if each not in seen:
+            seen.append(each)
+            named |= _providers_in(*each)
     try:
         named |= {rule.provider for rule in load_profile(state.profile).rules}
     except DeployError:
@@ -37,6 +40,8 @@ def _providers_in(template: str, profile: str, options: Mapping[str, str]) -> se
     if not template:
         return set()
     try:
+        if not any("{" in rule.provider for rule in load_profile(profile).rules):
+            return set()  # what such a profile may use is said by its rules
         topology = parse_stored_template(template, "")
         wanted, _ = desired_instances(topology, shipped_types(), load_profile(profile), options)
     except DeployError:

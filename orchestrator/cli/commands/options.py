@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.console import Console
 from orchestrator.cli.views import human
 from orchestrator.diagnostics import Diagnostic, as_errors, has_errors, in_order
-from orchestrator.errors import InvalidInputError, UsageError
+from orchestrator.errors import DeployError, InvalidInputError, UsageError
 from orchestrator.production.layout import ReadOptions
 from orchestrator.services.load import LoadedTopology, load_topology
 
@@ -36,6 +36,7 @@ def add_rehearsal(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--k3s-binary", metavar="FILE", type=Path, help="a K3s binary to install, not fetched")
 
 
+_VIRTUAL_MACHINE = "continuum.nodes.VirtualMachine"
 _CLOUD_OPTIONS = ("ssh_from", "public_addresses", "network", "subnet")
 
 
@@ -165,7 +166,7 @@ def target(args: argparse.Namespace, loaded: LoadedTopology) -> Target:
         )
     if args.k3s == "standin" and args.k3s_binary:
         raise UsageError("--k3s standin and --k3s-binary exclude each other.", resolution="Give one of them.")
-    clouds = {name: given for name in _CLOUD_OPTIONS if (given := getattr(args, name, None))}
+    clouds = {name: given for name in _CLOUD_OPTIONS if (given := getattr(args, name, None)) is not None}
     if args.rehearse and clouds:
         named = ", ".join(f"--{name.replace('_', '-')}" for name in clouds)
         raise UsageError(
@@ -175,8 +176,23 @@ def target(args: argparse.Namespace, loaded: LoadedTopology) -> Target:
         )
     binary = {"k3s_binary": _binary(args.k3s_binary)} if args.k3s_binary else {}
     if not args.rehearse:
-        return Target(loaded, "production", {**binary, **clouds})
+        production = Target(loaded, "production", {**binary, **clouds})
+        return replace(production, options={**_remembered(production), **production.options})
     return Target(loaded, "local", {"k3s": args.k3s or ("real" if args.k3s_binary else "standin"), **binary})
+
+
+def _remembered(target: Target) -> dict[str, str]:
+    """What was said of the machines of clouds when the deployment was last applied; nothing if it has none."""
+    if not any(node.type == _VIRTUAL_MACHINE for node in target.loaded.topology.nodes.values()):
+        return {}
+    from orchestrator.services.deployment import open_for_reading  # noqa: PLC0415 - the same
+
+    try:
+        state = open_for_reading(target.deployment).state
+    except DeployError:
+        return {}  # whoever opens it to work on it says why
+    applied = state.profile_options if state is not None and state.profile == target.profile else {}
+    return {name: applied[name] for name in _CLOUD_OPTIONS if name in applied}
 
 
 def _binary(path: Path) -> str:

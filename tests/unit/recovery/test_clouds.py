@@ -155,6 +155,18 @@ def test_who_reaches_the_machines_changes_in_place(deploy: Deploy, cloud: Guests
     assert not any("tcp 22 from 203.0.113.7/32" in found for found in rules)
 
 
+def test_who_reaches_them_is_remembered_and_never_nobody(deploy: Deploy, cloud: Guests, tmp_path: Path) -> None:
+    del cloud
+    file = template(tmp_path, 1)
+    apply(deploy, file)
+    told = json.loads(deploy("plan", file, "--json"))
+    assert [change["action"] for change in told["changes"]] == ["no-op"]
+    told = deploy("apply", file, "--ssh-from", "", "--auto-approve", expect=2)
+    assert "Nothing says from where machines are reached." in told
+    apply(deploy, template(tmp_path, 2), "--public-addresses", "front")
+    assert len(instances()) == 2
+
+
 def test_another_front_end_leads_to_the_machines_that_stay(deploy: Deploy, cloud: Guests, tmp_path: Path) -> None:
     del cloud
     file = template(tmp_path)
