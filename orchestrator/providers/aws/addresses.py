@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.errors import ProviderError
 from orchestrator.providers.aws.api import Api
 from orchestrator.providers.aws.failures import ApiError
 from orchestrator.providers.aws.security import two_of_them
@@ -46,22 +45,6 @@ class PublicAddresses:
             return
         address = kept[0] if kept else self._take(request)
         self._associate(str(address["AllocationId"]), machine_id)
-
-    def give_back(self, machine_id: str, tags: Mapping[str, str], address: str) -> None:
-        """Let the machine have an address again that it had.
-
-        Raises:
-            ProviderError: If that is gone.
-        """
-        kept = self._lists.ask((tags.get(LINEAGE, ""), tags.get(ADDRESS, ""))) or []
-        found = next((one for one in kept if one.get("PublicIp") == address), None)
-        if found is None:
-            raise ProviderError(
-                "A public address is gone.",
-                detail=f"{tags.get(ADDRESS)} had the address {address}, which this account does not keep any longer.",
-                resolution="Accept it with `--refresh-only`, or make the machine anew with `--replace`.",
-            )
-        self._associate(str(found["AllocationId"]), machine_id)
 
     def release(self, lineage: str, address: str) -> None:
         """Give back what is kept for a node instance."""

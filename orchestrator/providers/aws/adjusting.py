@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.errors import ProviderError
-from orchestrator.providers.aws.addresses import PublicAddresses
 from orchestrator.providers.aws.api import Api
 from orchestrator.providers.aws.failures import ApiError
 from orchestrator.providers.aws.instances import (
@@ -14,7 +13,6 @@ from orchestrator.providers.aws.instances import (
     GONE,
     LABELS,
     METADATA,
-    PUBLIC_ADDRESS,
     SESSIONS_ONLY,
     SUBNET,
     state_of,
@@ -32,7 +30,6 @@ class Adjusting:
     Args:
         api: Where.
         groups: Security groups there.
-        addresses: Public addresses there.
         look: Describes an instance as it is now.
         machine: Tells a machine as it is now.
         pause: Waits.
@@ -42,14 +39,12 @@ class Adjusting:
         self,
         api: Api,
         groups: SecurityGroups,
-        addresses: PublicAddresses,
         look: Callable[[str], dict[str, Any] | None],
         machine: Callable[[str], Machine],
         pause: Pause,
     ) -> None:
         self._api = api
         self._groups = groups
-        self._addresses = addresses
         self._look = look
         self._machine = machine
         self._pause = pause
@@ -80,7 +75,6 @@ class Adjusting:
             LABELS: self._set_labels,
             METADATA: self._set_metadata,
             SECURITY_RULES: self._set_rules,
-            PUBLIC_ADDRESS: self._set_address,
             FLAVOR: self._set_flavor,
         }
         for name, step in steps.items():
@@ -138,13 +132,6 @@ class Adjusting:
         ours = [tags_of(g).get(ADDRESS, "") for g in found if tags_of(g).get(LINEAGE) == tags.get(LINEAGE)]
         main = next((name for name in sorted(ours) if not name.endswith(BEHIND)), "")
         return main or tags.get(ADDRESS, "").partition("[")[0]
-
-    def _set_address(self, described: Mapping[str, Any], wanted: Value) -> None:
-        tags = tags_of(described)
-        if wanted:
-            self._addresses.give_back(str(described["InstanceId"]), tags, str(wanted))
-        else:
-            self._addresses.release(tags.get(LINEAGE, ""), tags.get(ADDRESS, ""))
 
     def _set_flavor(self, described: Mapping[str, Any], wanted: Value) -> None:
         machine_id, flavor = str(described["InstanceId"]), str(wanted)

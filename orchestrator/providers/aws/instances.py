@@ -26,12 +26,12 @@ from orchestrator.providers.aws.tags import (
     tags_of,
 )
 from orchestrator.providers.aws.waiting import TAG_PAUSES, Pause, wait_for
-from orchestrator.providers.base import SECURITY_RULES, Machine, MachineRequest, MachineState
+from orchestrator.providers.base import PRIVATE_ADDRESS, SECURITY_RULES, Machine, MachineRequest, MachineState
 from orchestrator.providers.cloud_init import USER, user_data
 from orchestrator.topology.model import Value
 
 SSH_PORT = 22
-FLAVOR, LABELS, SUBNET, PUBLIC_ADDRESS, METADATA = "flavor", "tags", "subnet", "public_address", "metadata"
+FLAVOR, LABELS, SUBNET, METADATA = "flavor", "tags", "subnet", "metadata"
 """Names in a machine's setup, besides the security rules."""
 
 SESSIONS_ONLY: dict[str, Any] = {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"}
@@ -66,7 +66,7 @@ def machine_of(described: Mapping[str, Any], groups: Mapping[str, Mapping[str, A
         user=USER,
         host_key=tags.get(HOST_KEY, ""),
         setup=setup_of(described, groups),
-        details={"private_address": private},
+        details={PRIVATE_ADDRESS: private},
     )
 
 
@@ -78,7 +78,6 @@ def setup_of(described: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any
         SECURITY_RULES: rules,
         LABELS: set_labels(tags_of(described)),
         SUBNET: str(described.get("SubnetId", "")),
-        PUBLIC_ADDRESS: described.get("PublicIpAddress") or None,
         METADATA: _metadata(described.get("MetadataOptions") or {}),
     }
 

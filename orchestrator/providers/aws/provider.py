@@ -36,6 +36,7 @@ from orchestrator.providers.aws.tags import (
     TOKEN,
     deployment_filter,
     machine_tags,
+    tag_filter,
     tag_list,
     tags_of,
 )
@@ -87,6 +88,7 @@ class AwsProvider:
         self._lock = Lock()
         self._by_owner: Together[Owner, list[dict[str, Any]]] = Together(self._instances.by_owner)
         self._by_id: Together[str, dict[str, Any]] = Together(self._instances.by_id)
+        self._groups_by_lineage: Together[str, dict[str, dict[str, Any]]] = Together(self._groups_of)
         self._terminations: Together[str, None] = Together(self._terminate)
 
     def open(self) -> None:
@@ -107,8 +109,13 @@ class AwsProvider:
             if state_of(existing) == "pending":
                 described = self._wait_until_running(machine_id, request.address)
             self._set_groups(request, described)
-        if request.access.public and not described.get("PublicIpAddress"):
+        is_public = bool(described.get("PublicIpAddress"))
+        if request.access.public and not is_public:
             self._addresses.give(request, machine_id)
+        elif is_public and not request.access.public:
+            self._addresses.release(request.deployment.lineage, request.address)
+        elif existing is None:
+            return machine_of(described, self._groups_by_lineage.ask(request.deployment.lineage) or {})
         return self._machine(machine_id)
 
     def start(self, machine_id: str) -> Machine:
@@ -137,7 +144,7 @@ class AwsProvider:
         found = [i for i in self._instances.list(f"looking for machines of {deployment.name}", filters) if _is_there(i)]
         if not found:
             return []
-        groups = self._groups_of(filters)
+        groups = {str(group["GroupId"]): group for group in self._list_groups(filters)}
         return sorted((machine_of(i, groups) for i in found), key=lambda m: (m.address, m.id))
 
     def release(self, deployment: DeploymentTag) -> None:
@@ -281,11 +288,17 @@ class AwsProvider:
         if described is None or state_of(described) in GONE:
             raise gone(machine_id)
         lineage = tags_of(described).get(LINEAGE, "")
-        return machine_of(described, self._groups_of(deployment_filter(DeploymentTag("", lineage))) if lineage else {})
+        return machine_of(described, self._groups_by_lineage.ask(lineage) or {})
 
-    def _groups_of(self, filters: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        found = self._api.list("describe_security_groups", "SecurityGroups", "listing groups", Filters=filters)
-        return {str(group["GroupId"]): group for group in found}
+    def _list_groups(self, filters: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return self._api.list("describe_security_groups", "SecurityGroups", "listing groups", Filters=filters)
+
+    def _groups_of(self, lineages: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
+        """Our security groups by identifier, of each deployment."""
+        found: dict[str, dict[str, dict[str, Any]]] = {lineage: {} for lineage in lineages}
+        for group in self._list_groups([tag_filter(LINEAGE, list(lineages))]):
+            found[tags_of(group)[LINEAGE]][str(group["GroupId"])] = group
+        return found
 
     def _check_adoptable(self, described: Mapping[str, Any], tags: Mapping[str, str], request: MachineRequest) -> None:
         machine_id = str(described["InstanceId"])
@@ -314,7 +327,7 @@ class AwsProvider:
 
     @property
     def _adjusting(self) -> Adjusting:
-        return Adjusting(self._api, self._groups, self._addresses, self._by_id.ask, self._machine, self._pause)
+        return Adjusting(self._api, self._groups, self._by_id.ask, self._machine, self._pause)
 
 
 def gone(machine_id: str) -> ProviderError:

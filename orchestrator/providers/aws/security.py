@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Any
 
 from orchestrator.errors import ProviderError
@@ -51,7 +52,7 @@ def rules_of(request: MachineRequest) -> dict[str, frozenset[Rule]]:
     """
     access = request.access
     group = access.group or request.address
-    wanted = {Rule(*SSH, network) for network in access.ssh_from}
+    wanted = {Rule(*SSH, _as_told(network)) for network in access.ssh_from}
     wanted |= {Rule("tcp", port, port, network) for port in access.public_ports for network in EVERYBODY}
     if access.group:
         wanted |= {Rule(*ports, members_of(group)) for ports in CLUSTER_PORTS}
@@ -59,6 +60,18 @@ def rules_of(request: MachineRequest) -> dict[str, frozenset[Rule]]:
     if access.jump:
         found[f"{group}{BEHIND}"] = frozenset({Rule(*SSH, members_of(group))})
     return found
+
+
+def _as_told(network: str) -> str:
+    """A network as EC2 tells it: ``203.0.113.7/24`` is ``203.0.113.0/24`` there, and one address has a length too."""
+    try:
+        return str(ip_network(network, strict=False))
+    except ValueError as error:
+        raise ProviderError(
+            "A network cannot be understood.",
+            detail=f"SSH is to be open from {network!r}: {error}.",
+            resolution="Write it as `203.0.113.7/32` or `2001:db8::/64` (`--ssh-from`).",
+        ) from error
 
 
 def members_of(group: str) -> str:

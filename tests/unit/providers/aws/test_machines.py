@@ -53,28 +53,50 @@ def test_the_token_of_a_request_is_the_same_every_time_and_fits() -> None:
 def test_a_public_address_is_kept_through_a_stop_and_given_back_in_the_end(bed: Bed) -> None:
     provider = bed.provider()
     machine = provider.create(bed.request(access=PUBLIC))
-    assert machine.host == machine.setup["public_address"]
+    (address,) = bed.ground.client.describe_addresses(Filters=own(bed))["Addresses"]
+    assert (machine.host, machine.id) == (address["PublicIp"], address["InstanceId"])
+    assert machine.details["private_address"] == address["PrivateIpAddress"] != machine.host
     bed.ground.stop(machine)
     assert provider.start(machine.id) == machine
     provider.delete(machine.id)
     assert bed.ground.client.describe_addresses(PublicIps=[], Filters=own(bed))["Addresses"] == []
 
 
-def test_an_address_that_a_hand_took_off_is_given_again(bed: Bed) -> None:
-    provider = bed.provider()
-    machine = provider.create(bed.request(access=PUBLIC))
+def test_an_address_that_a_hand_took_off_is_seen_and_given_again(bed: Bed) -> None:
+    provider, request = bed.provider(), bed.request(access=PUBLIC)
+    machine = provider.create(request)
     client = bed.ground.client
     (address,) = client.describe_addresses(Filters=own(bed))["Addresses"]
     client.disassociate_address(AssociationId=address["AssociationId"])
     (found,) = provider.find(bed.deployment)
-    assert found.setup["public_address"] is None
-    assert provider.adjust(machine.id, machine.setup) == machine
-    client.disassociate_address(
-        AssociationId=client.describe_addresses(Filters=own(bed))["Addresses"][0]["AssociationId"]
-    )
-    client.release_address(AllocationId=address["AllocationId"])
-    with pytest.raises(ProviderError, match="public address is gone"):
-        provider.adjust(machine.id, machine.setup)
+    assert found.host == machine.details["private_address"]
+    assert provider.create(request) == machine
+    (again,) = client.describe_addresses(Filters=own(bed))["Addresses"]
+    client.disassociate_address(AssociationId=again["AssociationId"])
+    client.release_address(AllocationId=again["AllocationId"])
+    assert provider.create(request).host not in {machine.host, found.host}
+
+
+def test_who_is_not_to_be_reached_from_outside_any_longer_has_no_address_there(bed: Bed) -> None:
+    provider, request = bed.provider(), bed.request(access=PUBLIC)
+    machine = provider.create(request)
+    inside = provider.create(bed.request())
+    assert (inside.id, inside.host) == (machine.id, machine.details["private_address"])
+    assert bed.ground.client.describe_addresses(Filters=own(bed))["Addresses"] == []
+    assert provider.create(request).host != inside.host
+
+
+def test_networks_are_compared_as_aws_tells_them(bed: Bed) -> None:
+    provider = bed.provider()
+    loose = Access(group="edge", public=False, ssh_from=("203.0.113.7/24", "198.51.100.4", "2001:DB8::/64"))
+    machine = provider.create(bed.request(access=loose))
+    opened = {source for _, first, _, source in bed.ground.open_ports(machine) if first == 22}
+    assert opened == {"203.0.113.0/24", "198.51.100.4/32", "2001:db8::/64"}
+    bed.api.calls.clear()
+    assert bed.provider().create(bed.request(access=loose)) == machine
+    assert not {"AuthorizeSecurityGroupIngress", "RevokeSecurityGroupIngress"} & set(bed.api.calls)
+    with pytest.raises(ProviderError, match="network cannot be understood"):
+        provider.create(bed.request(1, access=Access(ssh_from=("home",))))
 
 
 def test_a_hand_s_changes_are_told_one_by_one_and_set_back(bed: Bed) -> None:
