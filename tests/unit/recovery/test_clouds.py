@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.cli.main import main
 from orchestrator.executors import first_contact
+from orchestrator.providers.base import Machine, MachineRequest
 from orchestrator.providers.registry import PROVIDERS
 from orchestrator.remote import host_key_rotation
 from orchestrator.remote.connection import read_host_key
@@ -205,6 +206,36 @@ def test_a_cut_at_the_first_contact_is_gone_on_with(
     server = cloud.servers[str(record.attributes["machine_id"])]
     assert read_host_key(server.target(None, ""), 10) == record.attributes["host_key"] != server.host_key
     deploy("ssh", "shop", "cloud[0]", "--", "true")
+
+
+@pytest.mark.parametrize("number", [1, 4])
+def test_a_cut_while_machines_are_made_doubles_none(
+    deploy: Deploy, cloud: Guests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The cloud has made a machine, and this program never heard of it."""
+    made: list[str] = []
+
+    class Cut(BaseException):
+        pass
+
+    def boot(self: Guests, machine: Machine, request: MachineRequest) -> None:
+        real(self, machine, request)
+        made.append(machine.id)
+        if len(made) >= number:
+            raise Cut
+
+    real = Guests.boot
+    file = template(tmp_path, 10)
+    with monkeypatch.context() as patch:
+        patch.setattr(Guests, "boot", boot)
+        with pytest.raises(Cut):
+            main(["apply", str(file), *FROM, "--auto-approve"])
+    before = {i["InstanceId"] for i in instances()}
+    assert len(before) >= number
+    apply(deploy, file)
+    assert len(instances()) == len(cloud.servers) == 10
+    assert before <= {i["InstanceId"] for i in instances()}
+    assert "No drift" in deploy("status", "shop", "--drift")
 
 
 def test_all_that_a_cloud_would_refuse_is_said_before_anything_is_made(
