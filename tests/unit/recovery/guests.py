@@ -55,6 +55,15 @@ class Guests:
             )
             self.servers[machine.id] = self._stack.enter_context(server)
 
+    def boot_by_hand(self, machine_id: str, authorized: str) -> Server:
+        """Start the guest of a machine that somebody made, with a home folder of its own."""
+        home = self._folder / f"home-{machine_id}"
+        keys = f"AuthorizedKeysFile {home}/.ssh/authorized_keys {self._folder}/{machine_id}/authorized_keys"
+        server = openssh_server(self._folder / machine_id, authorized, settings=f"{keys}\nSetEnv HOME={home}")
+        home.mkdir()
+        self.servers[machine_id] = self._stack.enter_context(server)
+        return self.servers[machine_id]
+
     def met(self, machine: Machine) -> Machine:
         """The machine at the address of its guest."""
         server = self.servers.get(machine.id)
@@ -85,6 +94,10 @@ class AwsWithGuests(AwsProvider):
     def adjust(self, machine_id: str, setup: Mapping[str, Value]) -> Machine:
         """Set it up."""
         return Guests.current.met(super().adjust(machine_id, setup))
+
+    def adopt(self, machine_id: str, request: MachineRequest) -> Machine:
+        """Adopt it."""
+        return Guests.current.met(super().adopt(machine_id, request))
 
     def find(self, deployment: DeploymentTag) -> Sequence[Machine]:
         """Find it."""

@@ -22,6 +22,7 @@ from tests.contract.aws_bed import IMAGE, OPEN, REGION
 from tests.moto_server import aws_settings
 from tests.unit.recovery.conftest import Deploy
 from tests.unit.recovery.guests import PROVIDER, Guests, guests
+from tests.unit.remote.openssh_server import USER, write_key
 
 FROM = ("--ssh-from", "203.0.113.7/32")
 OTHER_IMAGE = "ami-0ff8a91507f77f867"
@@ -253,6 +254,25 @@ def test_all_that_a_cloud_would_refuse_is_said_before_anything_is_made(
     assert "ami-00000000000000000" in told
     assert "cloud[0]: clouds" in told
     assert "ami-00000000000000000" in deploy("plan", file, *FROM)
+
+
+def test_a_machine_made_by_hand_is_taken_over_and_kept(deploy: Deploy, cloud: Guests, tmp_path: Path) -> None:
+    file = template(tmp_path, 2)
+    order = {"ImageId": IMAGE, "InstanceType": "t3.small", "MinCount": 1, "MaxCount": 1}
+    (made,) = ec2().run_instances(**order)["Instances"]
+    server = cloud.boot_by_hand(made["InstanceId"], write_key(tmp_path / "owner"))
+    login = ("--user", USER, "--key", tmp_path / "owner", "--host-key", server.host_key)
+    deploy("import", file, "cloud[0]", made["InstanceId"], *login, *FROM)
+    assert records()["cloud[0]"].attributes["host_key"] == server.host_key
+    told, _ = json.JSONDecoder().raw_decode(deploy("plan", file, "--json"))  # what moto has no quota for follows it
+    plan = {change["address"]: change["action"] for change in told["changes"]}
+    assert plan == {"cloud[0]": "no-op", "cloud[1]": "create"}
+    apply(deploy, file)
+    assert records()["cloud[0]"].attributes["machine_id"] == made["InstanceId"]
+    assert "No drift" in deploy("status", "shop", "--drift")
+    deploy("ssh", "shop", "cloud[1]", "--", "true")
+    deploy("destroy", "shop", "--auto-approve")
+    assert instances() == []
 
 
 def test_a_lost_state_leaves_what_a_sweep_finds(deploy: Deploy, cloud: Guests, tmp_path: Path) -> None:
