@@ -30,9 +30,9 @@ def check_clouds(plan: Plan, seconds: float = PATIENCE) -> tuple[Diagnostic, ...
         seconds: Bound on all answers together.
     """
     wanted = [change.instance for change in plan.changes.values() if change.action in RENEWALS]
-    kept = [c.instance for c in plan.changes.values() if c.action is Action.UPDATE and is_cloud(c.instance.provider)]
+    kept = [change.instance for change in plan.changes.values() if change.action is Action.UPDATE]
     # Who reaches a machine is set anew with whatever is changed of it.
-    found = [finding for instance in kept for finding in _who_reaches(instance)]
+    found = [finding for instance in _at_clouds(kept) for finding in _who_reaches(instance)]
     found += check_machines(wanted, DeploymentTag(plan.deployment, plan.lineage), seconds)
     return _each_once(found, [*wanted, *kept])
 
@@ -42,14 +42,18 @@ def check_machines(
 ) -> tuple[Diagnostic, ...]:
     """The same for machines that are to be made; what is no machine of a cloud is left alone."""
     machines: dict[str, list[DesiredInstance]] = {}
-    for instance in wanted:
-        if instance.provider and (instance.provider in machines or is_cloud(instance.provider)):
-            machines.setdefault(instance.provider, []).append(instance)
+    for instance in _at_clouds(tuple(wanted)):
+        machines.setdefault(instance.provider, []).append(instance)
     found = [finding for instances in machines.values() for i in instances for finding in _who_reaches(i)]
     asks = {name: _asking(name, instances, tag) for name, instances in machines.items()}
     for name, answer in all_at_once(asks, seconds).items():
         found += _told(name, answer, seconds)
     return _each_once(found, [instance for instances in machines.values() for instance in instances])
+
+
+def _at_clouds(instances: Sequence[DesiredInstance]) -> list[DesiredInstance]:
+    clouds = {name for name in {instance.provider for instance in instances} if is_cloud(name)}
+    return [instance for instance in instances if instance.provider in clouds]
 
 
 def _each_once(found: Sequence[Diagnostic], machines: Iterable[DesiredInstance]) -> tuple[Diagnostic, ...]:
