@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cryptography.hazmat.primitives import serialization
-
 from orchestrator.providers.base import MachineRequest
 
 USER = "deploy"
@@ -47,5 +45,7 @@ def user_data(request: MachineRequest) -> str:
 
 def public_host_key(request: MachineRequest) -> str:
     """The public half of the host key that is asked for, ``ssh-ed25519 AAAA…``; what tags may show."""
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - takes long, and a look does not need it
+
     key = serialization.load_ssh_private_key(request.host_key.encode(), password=None).public_key()
     return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
