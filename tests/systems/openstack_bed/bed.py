@@ -42,16 +42,20 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 def missing() -> str:
     """Which of the programs that are no Python packages is not there; empty if all are."""
-    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/bin"])
     for program, package in (
         ("mariadbd", "mariadb-server"),
         ("mariadb-install-db", "mariadb-server"),
         ("epmd", "rabbitmq-server"),
         (str(BROKER), "rabbitmq-server"),
     ):
-        if shutil.which(program, path=path) is None:
+        if _program(program) is None:
             return f"{Path(program).name} is not installed (Debian: apt-get install {package})"
     return ""
+
+
+def _program(name: str) -> str | None:
+    """Debian keeps servers where ordinary users do not look."""
+    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/bin"]))
 
 
 @contextmanager
@@ -75,7 +79,8 @@ def running(python: Path, lock: Path) -> Iterator[OpenStackCloud]:
 
 def _digest(lock: Path) -> str:
     """Changes with everything that what is kept depends on."""
-    parts = [lock.read_bytes(), subprocess.run(["mariadbd", "--version"], capture_output=True, check=True).stdout]
+    version = subprocess.run([_program("mariadbd") or "mariadbd", "--version"], capture_output=True, check=True).stdout
+    parts = [lock.read_bytes(), version]
     parts += [Path(__file__).with_name(f"{name}.py").read_bytes() for name in ("bed", "configuration", "content")]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
