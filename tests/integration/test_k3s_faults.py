@@ -75,6 +75,7 @@ def test_an_agent_whose_connection_is_cut_in_mid_play_is_done_without_and_comple
     assert cluster.completes().attributes.get("degraded", []) == []
 
 
+@pytest.mark.slow
 def test_a_server_whose_connection_is_cut_in_mid_play_ends_it_and_is_named(cluster: FaultyCluster) -> None:
     cluster.undo(0)
     cluster.close_gate(0, BEFORE_START)
@@ -253,6 +254,7 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[s
     server.server_close()
 
 
+@pytest.mark.slow
 def test_a_release_without_its_checksum_is_named_and_the_next_run_completes(
     cluster: FaultyCluster, release: tuple[str, Path]
 ) -> None:
@@ -278,6 +280,7 @@ def test_a_release_without_its_checksum_is_named_and_the_next_run_completes(
 # ---------------------------------------------------------------------------------------------------- joining
 
 
+@pytest.mark.slow
 def test_an_address_or_port_where_no_server_is_is_named_and_the_next_run_completes(cluster: FaultyCluster) -> None:
     for url in (f"https://{cluster.target(0).host}:6444", f"https://{cluster.target(2).host}:6443"):
         cluster.undo(1)
@@ -289,6 +292,7 @@ def test_an_address_or_port_where_no_server_is_is_named_and_the_next_run_complet
     cluster.completes()
 
 
+@pytest.mark.slow
 def test_a_token_that_the_server_does_not_know_is_named_and_the_next_run_completes(cluster: FaultyCluster) -> None:
     cluster.undo(1)
     refused = refusal(cluster, k3s_extra_agent_config={"token": "another"})
@@ -297,6 +301,7 @@ def test_a_token_that_the_server_does_not_know_is_named_and_the_next_run_complet
     cluster.completes()
 
 
+@pytest.mark.slow
 def test_an_agent_that_was_started_before_its_server_is_brought_in(cluster: FaultyCluster) -> None:
     """After a power cut of all boards the agents wait for a server, which K3s does without end."""
     cluster.undo(0)
@@ -309,6 +314,7 @@ def test_an_agent_that_was_started_before_its_server_is_brought_in(cluster: Faul
     cluster.completes()
 
 
+@pytest.mark.slow
 def test_an_agent_that_cannot_be_reached_by_hand_is_left_out_and_completed_later(cluster: FaultyCluster) -> None:
     cluster.undo(1)
     cluster.undo(2)
@@ -329,6 +335,7 @@ def test_an_agent_that_cannot_be_reached_by_hand_is_left_out_and_completed_later
 # ------------------------------------------------------------------------------------------------ what is there
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_years_off_is_named_and_the_next_run_completes(cluster: FaultyCluster) -> None:
     cluster.undo(1)
     away = {"k3s_prerequisites_clock": time.time() - 3 * 31557600, "k3s_prerequisites_clock_wait": 1}
@@ -338,6 +345,7 @@ def test_a_clock_that_is_years_off_is_named_and_the_next_run_completes(cluster: 
     cluster.completes()
 
 
+@pytest.mark.slow
 def test_two_machines_of_one_hostname_are_named_and_the_next_run_completes(cluster: FaultyCluster) -> None:
     cluster.undo(1)
     cluster.console(2, "hostname pi-1")
@@ -348,6 +356,7 @@ def test_two_machines_of_one_hostname_are_named_and_the_next_run_completes(clust
     cluster.completes()
 
 
+@pytest.mark.slow
 def test_a_board_that_an_earlier_tool_half_configured_is_named_and_the_next_run_completes(
     cluster: FaultyCluster,
 ) -> None:
@@ -364,6 +373,7 @@ def test_a_board_that_an_earlier_tool_half_configured_is_named_and_the_next_run_
     cluster.completes()
 
 
+@pytest.mark.slow
 def test_a_node_that_runs_and_is_never_seen_by_the_server_is_named_and_the_next_run_completes(
     cluster: FaultyCluster,
 ) -> None:
@@ -378,6 +388,7 @@ def test_a_node_that_runs_and_is_never_seen_by_the_server_is_named_and_the_next_
     cluster.completes()
 
 
+@pytest.mark.slow
 def test_however_often_and_with_what_it_runs_the_token_is_there_once(cluster: FaultyCluster) -> None:
     for is_on in (True, False):
         assert cluster.site(k3s_extra_agent_config={"debug": is_on}).changed
@@ -389,6 +400,7 @@ def test_however_often_and_with_what_it_runs_the_token_is_there_once(cluster: Fa
         assert text.split() == ["/etc/rancher/k3s/config.yaml"]
 
 
+@pytest.mark.slow
 def test_memory_that_does_not_appear_after_the_reboot_is_named_and_the_next_run_completes(
     cluster: FaultyCluster,
 ) -> None:
