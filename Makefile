@@ -10,7 +10,7 @@ PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
 # Most of a test's time is waiting, for machines or for a clock: more processes than cores.
 JOBS ?= 3
-PARALLEL := --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder
+PARALLEL := --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 ifdef PYTHON
 export PYTHON
 endif

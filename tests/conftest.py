@@ -8,6 +8,10 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+
+from tests.sharing import ByEngineAndFile, uses_engine
 
 from tests.moto_server import moto_server
 
@@ -24,17 +28,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """For several processes at a time: what uses the container engine is one process's, and begins first.
+    """For several processes at a time: what uses the container engine takes longest, and begins first."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not uses_engine(item.nodeid))
 
-    Those tests share machines, image caches and names of deployments, and take longest. All others go file by file, so
-    that what a file's tests share is made once.
-    """
-    if config.getoption("dist", "no") != "loadgroup":
-        return
-    for item in items:
-        group = "engine" if item.get_closest_marker("engine") else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.get_closest_marker("engine") is None)
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """The tests of a file are one process's; so are all files with tests that use the container engine."""
+    return ByEngineAndFile(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from orchestrator.executors.oscar_takeover import (
 )
 from orchestrator.planning.drift import compare, drifted, quantity
 from orchestrator.planning.observation import Difference, Observation, Presence
-from orchestrator.planning.records import properties_of
+from orchestrator.planning.records import HOST, properties_of, targets_of
 from orchestrator.state.model import InstanceRecord
 from orchestrator.state.secrets import references
 from orchestrator.topology.model import Value
@@ -289,10 +289,9 @@ def _next_hosts(request: OperationRequest) -> list[InstanceRecord]:
     """Records of the hosts of the services that take this one's results, each once."""
     found: dict[str, InstanceRecord] = {}
     for service in request.requirement_targets("connects_to"):
-        targets = service.inputs.get("requirements.host")
-        for address in targets if isinstance(targets, list) else []:
-            if str(address) in request.known:
-                found[str(address)] = request.known[str(address)]
+        for address in targets_of(service, HOST):
+            if address in request.known:
+                found[address] = request.known[address]
     return list(found.values())
 
 

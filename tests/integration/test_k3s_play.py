@@ -268,7 +268,9 @@ def test_a_board_that_does_not_come_back_from_its_reboot_is_done_without_and_com
     wait_for_ssh(bench.target(1), 60, threading.Event())
     completed = AnsibleExecutor().run(replace(bench.request("playbooks/site.yml", SITE), record=record))
     assert (completed.attributes["degraded"], completed.attributes["degraded_because"]) == ([], {})
+    assert completed.changed
     assert bench.presence() == (Presence.PRESENT, "2 nodes ready")
+    assert not bench.site().changed
 
 
 def test_a_server_that_does_not_come_back_from_its_reboot_is_a_failure_that_says_so(bench: Bench) -> None:
@@ -280,8 +282,9 @@ def test_a_server_that_does_not_come_back_from_its_reboot_is_a_failure_that_says
     assert not caught.value.transient, "it was waited for long enough"
     bench.remove(0)
     bench.make(0)
-    bench.site()
+    assert bench.site().changed
     assert bench.presence() == (Presence.PRESENT, "2 nodes ready")
+    assert not bench.site().changed
 
 
 def test_without_its_server_a_cluster_is_nothing_but_it_may_come_back(bench: Bench) -> None:

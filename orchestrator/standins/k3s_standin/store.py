@@ -8,11 +8,13 @@ import http.client
 import json
 import ssl
 import threading
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from k3s_standin.machine import write_private
+from k3s_standin.process import STOP
 
 
 class QuorumError(Exception):
@@ -20,6 +22,8 @@ class QuorumError(Exception):
 
 
 LOST = "etcdserver: request timed out"
+REQUEST_TIMEOUT = 5.0
+"""Seconds that a request waits for a majority, as etcd lets it: one that is slow for a moment is not lost."""
 
 
 def new_state() -> dict[str, Any]:
@@ -71,9 +75,11 @@ class Store:
         return self.alive >= self.needed and (not self.members or self.name in self.members)
 
     def need_quorum(self) -> None:
-        """Raise QuorumError without a majority."""
-        if not self.has_quorum():
-            raise QuorumError(LOST)
+        """Wait for a majority, which the server's own rounds look for; raises QuorumError if there is none in time."""
+        end = time.monotonic() + REQUEST_TIMEOUT
+        while not self.has_quorum():
+            if time.monotonic() > end or STOP.wait(0.1):
+                raise QuorumError(LOST)
 
     def leader(self) -> str:
         """Who decides, as of the last look around."""
