@@ -7,18 +7,10 @@ from typing import Any
 
 from orchestrator.providers.aws.api import Api
 from orchestrator.providers.aws.failures import ApiError
-from orchestrator.providers.aws.security import two_of_them
-from orchestrator.providers.aws.tags import (
-    ADDRESS,
-    LINEAGE,
-    address_filter,
-    part_tags,
-    specifications,
-    tag_filter,
-    tags_of,
-)
-from orchestrator.providers.aws.together import Together
+from orchestrator.providers.aws.tags import address_filter, part_tags, specifications, tag_filter, tags_of
 from orchestrator.providers.base import MachineRequest
+from orchestrator.providers.cloud_parts import ADDRESS, LINEAGE, two_of_them
+from orchestrator.providers.together import Together
 
 Owner = tuple[str, str]
 """Lineage, and address of the node instance."""

@@ -6,21 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.errors import ProviderError
+from orchestrator.providers.access_rules import BEHIND, divide
 from orchestrator.providers.aws.api import Api
 from orchestrator.providers.aws.failures import ApiError
-from orchestrator.providers.aws.instances import (
-    FLAVOR,
-    GONE,
-    LABELS,
-    METADATA,
-    SESSIONS_ONLY,
-    SUBNET,
-    state_of,
-)
-from orchestrator.providers.aws.security import BEHIND, SecurityGroups, divide
-from orchestrator.providers.aws.tags import ADDRESS, DEPLOYMENT, LINEAGE, NAME, tag_list, tags_of
-from orchestrator.providers.aws.waiting import Pause, wait_for
+from orchestrator.providers.aws.instances import FLAVOR, GONE, LABELS, METADATA, SESSIONS_ONLY, state_of
+from orchestrator.providers.aws.security import SecurityGroups
+from orchestrator.providers.aws.tags import NAME, tag_list, tags_of
 from orchestrator.providers.base import SECURITY_RULES, DeploymentTag, Machine, MachineRequest
+from orchestrator.providers.cloud_parts import ADDRESS, DEPLOYMENT, LINEAGE, SUBNET
+from orchestrator.providers.waiting import Pause, wait_for
 from orchestrator.topology.model import Value
 
 

@@ -68,7 +68,7 @@ class ApiError(ProviderError):
     @property
     def is_absent(self) -> bool:
         """Whether what was named is not there."""
-        return ".NotFound" in self.code or self.code in {"InvalidGroup.NotFound", "NoSuchEntity"}
+        return ".NotFound" in self.code or self.code in {"NatGatewayNotFound", "NoSuchEntity"}
 
 
 def is_capacity(code: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.errors import ProviderError
 from orchestrator.providers.aws.api import Api
 from orchestrator.providers.base import MachineRequest
+from orchestrator.providers.sizes import as_sold, is_model, wanted_in_words, wants_gpu
 
 ARCHITECTURES = {"amd64": "x86_64", "arm64": "arm64"}
 """What we call an architecture, and what AWS calls it."""
@@ -98,10 +99,10 @@ def lacks(flavor: Flavor, request: MachineRequest) -> list[str]:
         (flavor.memory_mb >= request.memory_mb, f"{request.memory_mb} MB of memory (it has {flavor.memory_mb})"),
         (flavor.gpus >= gpus, f"{gpus} graphics processors (it has {flavor.gpus})"),
         (
-            flavor.gpu_memory_mb >= _as_told(request.gpu_memory_mb),
+            flavor.gpu_memory_mb >= as_sold(request.gpu_memory_mb),
             f"{request.gpu_memory_mb} MB of graphics memory (it has {flavor.gpu_memory_mb})",
         ),
-        (_has_model(flavor, request.gpu_model), f"graphics processors {request.gpu_model}"),
+        (is_model(flavor.gpu_models, request.gpu_model), f"graphics processors {request.gpu_model}"),
         (not request.sgx, "SGX enclaves, which EC2 does not offer"),
         (not (request.secure_boot or request.measured_boot) or flavor.uefi, "a UEFI boot, for secure boot"),
         (not request.measured_boot or flavor.tpm, "a TPM, for measured boot"),
@@ -112,7 +113,7 @@ def lacks(flavor: Flavor, request: MachineRequest) -> list[str]:
 
 def fitting(flavors: Iterable[Flavor], request: MachineRequest) -> list[Flavor]:
     """What has all that is asked for, in the documented order; no graphics processors where none are asked for."""
-    found = [flavor for flavor in flavors if not lacks(flavor, request) and (not flavor.gpus or _wants_gpu(request))]
+    found = [flavor for flavor in flavors if not lacks(flavor, request) and (not flavor.gpus or wants_gpu(request))]
     return sorted(found, key=lambda flavor: (flavor.cost, flavor.name))
 
 
@@ -216,43 +217,3 @@ class Flavors:
             found = self._api.list("describe_instance_types", "InstanceTypes", doing, Filters=filters)
             self._listed[architecture] = tuple(parse_flavor(one) for one in found)
         return fitting(self._listed[architecture], request)
-
-
-def wanted_in_words(request: MachineRequest) -> str:
-    """What a machine has to have."""
-    parts = [f"{request.cpus} cores of {request.architecture}", f"{request.memory_mb} MB of memory"]
-    if request.gpus or request.gpu_memory_mb or request.gpu_model:
-        parts.append(f"{max(request.gpus, 1)} graphics processors {request.gpu_model}".rstrip())
-    if request.gpu_memory_mb:
-        parts.append(f"{request.gpu_memory_mb} MB of graphics memory")
-    named = (
-        ("sgx", "SGX"),
-        ("secure_boot", "secure boot"),
-        ("measured_boot", "measured boot"),
-        ("spot", "a spot offer"),
-    )
-    parts += [words for name, words in named if getattr(request, name)]
-    return ", ".join(parts)
-
-
-def _wants_gpu(request: MachineRequest) -> bool:
-    return bool(request.gpus or request.gpu_memory_mb or request.gpu_model)
-
-
-def _as_told(gpu_memory_mb: int) -> int:
-    """Graphics memory is sold in GB of 1000 MB: what is called 24 GB has 22888 MiB."""
-    return int(gpu_memory_mb / 1024 * 10**9 / 2**20)
-
-
-def _has_model(flavor: Flavor, wanted: str) -> bool:
-    """Whether the model is the wanted one, however that is written: ``T4``, ``NVIDIA Tesla T4``."""
-    if not wanted:
-        return True
-    words = _words(wanted)
-    return any(_words(model)[1:] and set(_words(model)[1:]) <= set(words) for model in flavor.gpu_models) or any(
-        set(words) <= set(_words(model)) for model in flavor.gpu_models
-    )
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[a-z0-9]+", text.lower())

@@ -14,10 +14,6 @@ from orchestrator.providers.aws.images import Image
 from orchestrator.providers.aws.network import Subnet
 from orchestrator.providers.aws.security import rule_texts
 from orchestrator.providers.aws.tags import (
-    ADDRESS,
-    HOST_KEY,
-    LINEAGE,
-    TOKEN,
     address_filter,
     machine_tags,
     set_labels,
@@ -25,9 +21,10 @@ from orchestrator.providers.aws.tags import (
     tag_filter,
     tags_of,
 )
-from orchestrator.providers.aws.waiting import TAG_PAUSES, Pause, wait_for
 from orchestrator.providers.base import PRIVATE_ADDRESS, SECURITY_RULES, Machine, MachineRequest, MachineState
 from orchestrator.providers.cloud_init import USER, user_data
+from orchestrator.providers.cloud_parts import ADDRESS, HOST_KEY, LINEAGE, TOKEN
+from orchestrator.providers.waiting import TAG_PAUSES, Pause, wait_for
 from orchestrator.topology.model import Value
 
 SSH_PORT = 22

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
 from typing import Any
 
 from orchestrator.errors import ProviderError
 from orchestrator.providers.aws.api import Api
 from orchestrator.providers.aws.failures import ApiError
-from orchestrator.providers.aws.security import name_taken, two_of_them
-from orchestrator.providers.aws.tags import LINEAGE, deployment_filter, part_name, part_tags, specifications, tags_of
+from orchestrator.providers.aws.tags import PART, deployment_filter, part_tags, specifications, tags_of
+from orchestrator.providers.aws.way_out import INSIDE, WaysOut
 from orchestrator.providers.base import MachineRequest
-
-RANGE = IPv4Network("10.64.0.0/16")
-"""Addresses of a network of ours; K3s has 10.42.0.0/16 and 10.43.0.0/16 for itself."""
+from orchestrator.providers.cloud_parts import (
+    KEY_NAME,
+    LINEAGE,
+    NETWORK,
+    RANGE,
+    SUBNET,
+    ZONE,
+    name_taken,
+    part_name,
+    setting,
+    two_of_them,
+)
+from orchestrator.providers.waiting import Pause
 
 _SUBNET_PREFIX = 20
-ANYWHERE = "0.0.0.0/0"
-SUBNET, NETWORK, KEY_NAME, ZONE = "subnet", "network", "key_name", "zone"
-"""Settings: a subnet, network (VPC) and key pair of the user's own, and the zone of a network of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +39,8 @@ class Subnet:
     gives_addresses: bool = False
     """Whether everything in it gets a public address of its own accord."""
 
-
-def setting(request: MachineRequest, name: str) -> str:
-    """A setting as text; empty if it is not set."""
-    value = request.settings.get(name)
-    return "" if value is None else str(value).strip()
+    is_inside: bool = False
+    """Whether it is one of ours for machines without a public address."""
 
 
 class SharedParts:
@@ -45,10 +48,12 @@ class SharedParts:
 
     Args:
         api: Where.
+        pause: Waits.
     """
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, pause: Pause) -> None:
         self._api = api
+        self._ways_out = WaysOut(api, pause)
 
     def given_subnet(self, request: MachineRequest) -> Subnet | None:
         """The user's own subnet, or the first of the user's own network; ``None`` if neither is given."""
@@ -70,13 +75,41 @@ class SharedParts:
             )
         return _subnet(min(usable, key=lambda s: str(s["SubnetId"])))
 
-    def own_subnet(self, request: MachineRequest, zones: Sequence[str]) -> Subnet:
-        """The deployment's own subnet in one of these zones, made with all that belongs to it if it is missing."""
+    def own_subnet(
+        self, request: MachineRequest, zones: Sequence[str], progress: Callable[[str], None] = lambda _: None
+    ) -> Subnet:
+        """The deployment's own subnet in one of these zones, made with all that belongs to it if it is missing.
+
+        Machines without a public address have subnets of their own, since their way out is another one.
+        """
         network = self._network(request)
-        present = {s.zone: s for s in self._own_subnets(request, network)}
-        self._way_out(request, network)
-        known = next((zone for zone in zones if zone in present), None)
-        return present[known] if known else self._create_subnet(request, network, zones[0])
+        present = self._own_subnets(request, network)
+        self._ways_out.open(request, network)
+        outside = {s.zone: s for s in present if not s.is_inside}
+        if request.access.public:
+            known = next((zone for zone in zones if zone in outside), "")
+            return outside[known] if known else self._create_subnet(request, network, zones[0])
+        inside = {s.zone: s for s in present if s.is_inside}
+        zone = next((zone for zone in zones if zone in inside), "")
+        zone = zone or next((zone for zone in zones if zone in outside), zones[0])
+        # One gateway serves all zones: an hour of it costs more than what it takes in from the others.
+        front = outside[min(outside)] if outside else self._create_subnet(request, network, zone)
+        table = self._ways_out.inside(request, network, front.id, progress)
+        subnet = inside.get(zone) or self._create_subnet(request, network, zone, is_inside=True)
+        self._ways_out.put_inside(subnet.id, table)
+        return subnet
+
+    def check_outside(self, request: MachineRequest, subnet: str) -> None:
+        """See that a public address would be of use in that subnet: it is none of ours for machines without one."""
+        filters = [*deployment_filter(request.deployment), {"Name": "subnet-id", "Values": [subnet]}]
+        found = self._api.list("describe_subnets", "Subnets", f"looking at the subnet {subnet}", Filters=filters)
+        if any(_subnet(one).is_inside for one in found):
+            raise ProviderError(
+                "The machine cannot be reached from outside where it is.",
+                detail=f"{request.address} is to have a public address and is in {subnet}, whose way out is a NAT "
+                "gateway; AWS moves no machine to another subnet.",
+                resolution="Make it anew with `--replace`.",
+            )
 
     def key_pair(self, request: MachineRequest) -> str:
         """Name of the user's own key pair, or of the deployment's, made if it is missing."""
@@ -87,7 +120,7 @@ class SharedParts:
         found = self._api.list("describe_key_pairs", "KeyPairs", f"looking for the key {name}", Filters=filters)
         if found:
             if tags_of(found[0]).get(LINEAGE) != request.deployment.lineage:
-                raise name_taken("key pair", name)
+                raise name_taken("AWS", "key pair", name)
             return name
         try:
             self._api.call(
@@ -100,7 +133,7 @@ class SharedParts:
         except ApiError as error:
             if error.code != "InvalidKeyPair.Duplicate":
                 raise
-            raise name_taken("key pair", name) from error
+            raise name_taken("AWS", "key pair", name) from error
         return name
 
     def _network(self, request: MachineRequest) -> str:
@@ -129,50 +162,20 @@ class SharedParts:
         )
         return [_subnet(entry) for entry in found]
 
-    def _create_subnet(self, request: MachineRequest, network: str, zone: str) -> Subnet:
+    def _create_subnet(self, request: MachineRequest, network: str, zone: str, *, is_inside: bool = False) -> Subnet:
         ranges = list(RANGE.subnets(new_prefix=_SUBNET_PREFIX))
+        half = len(ranges) // 2
+        number = (ord(zone[-1]) - ord("a")) % half + (half if is_inside else 0)
+        tags = part_tags(request, f"subnet-{zone}{f'-{INSIDE}' if is_inside else ''}")
         made = self._api.call(
             "create_subnet",
             f"making a subnet in {zone}",
             VpcId=network,
             AvailabilityZone=zone,
-            CidrBlock=str(ranges[(ord(zone[-1]) - ord("a")) % len(ranges)]),
-            TagSpecifications=specifications(part_tags(request, f"subnet-{zone}"), "subnet"),
+            CidrBlock=str(ranges[number]),
+            TagSpecifications=specifications(tags | ({PART: INSIDE} if is_inside else {}), "subnet"),
         )
         return _subnet(made["Subnet"])
-
-    def _way_out(self, request: MachineRequest, network: str) -> None:
-        """An internet gateway, and a route to it in the network's main table."""
-        doing = f"making the way out of the network of {request.deployment.name}"
-        filters = deployment_filter(request.deployment)
-        found = self._api.list("describe_internet_gateways", "InternetGateways", doing, Filters=filters)
-        if len(found) > 1:
-            ids = [str(gateway["InternetGatewayId"]) for gateway in found]
-            raise two_of_them(f"internet gateway of {request.deployment.name}", ids[0], ids[1])
-        if found and found[0].get("Attachments") and self._has_route(network, doing):
-            return
-        gateway: dict[str, Any] = found[0] if found else {}
-        if not gateway:
-            tags = specifications(part_tags(request, "gateway"), "internet-gateway")
-            gateway = self._api.call("create_internet_gateway", doing, TagSpecifications=tags)["InternetGateway"]
-        gateway_id = str(gateway["InternetGatewayId"])
-        if not gateway.get("Attachments"):
-            self._api.call("attach_internet_gateway", doing, InternetGatewayId=gateway_id, VpcId=network)
-        table = self._main_table(network, doing)
-        self._api.call(
-            "create_route",
-            doing,
-            RouteTableId=table["RouteTableId"],
-            DestinationCidrBlock=ANYWHERE,
-            GatewayId=gateway_id,
-        )
-
-    def _has_route(self, network: str, doing: str) -> bool:
-        return any(r.get("DestinationCidrBlock") == ANYWHERE for r in self._main_table(network, doing)["Routes"])
-
-    def _main_table(self, network: str, doing: str) -> dict[str, Any]:
-        filters = [{"Name": "vpc-id", "Values": [network]}, {"Name": "association.main", "Values": ["true"]}]
-        return self._api.list("describe_route_tables", "RouteTables", doing, Filters=filters)[0]
 
 
 def _subnet(described: dict[str, Any]) -> Subnet:
@@ -181,4 +184,5 @@ def _subnet(described: dict[str, Any]) -> Subnet:
         str(described["VpcId"]),
         str(described["AvailabilityZone"]),
         bool(described.get("MapPublicIpOnLaunch")),
+        tags_of(described).get(PART) == INSIDE,
     )

@@ -13,8 +13,10 @@ from orchestrator.providers.aws.failures import ApiError
 from orchestrator.providers.aws.flavors import Flavor, Flavors
 from orchestrator.providers.aws.images import Images
 from orchestrator.providers.aws.instances import ALIVE, Instances
-from orchestrator.providers.aws.network import KEY_NAME, NETWORK, SUBNET, ZONE, SharedParts, Subnet, setting
+from orchestrator.providers.aws.network import SharedParts, Subnet
+from orchestrator.providers.aws.way_out import nat_gateways_of
 from orchestrator.providers.base import MachineRequest
+from orchestrator.providers.cloud_parts import KEY_NAME, NETWORK, SUBNET, ZONE, finding, setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Preflight:
         try:
             self._api.call("get_caller_identity", "asking who we are", service="sts")
         except ProviderError as problem:
-            return [_finding(problem, "")]
+            return [finding(problem, "")]
         found: list[Diagnostic] = []
         chosen: dict[str, Flavor] = {}
         for request in requests:
@@ -89,16 +91,16 @@ class Preflight:
             try:
                 step()
             except ProviderError as problem:
-                yield _finding(problem, request.address)
+                yield finding(problem, request.address)
         if request.address in chosen:
             try:
                 self._check_zone(request, chosen[request.address], subnet[0])
             except ProviderError as problem:
-                yield _finding(problem, request.address)
+                yield finding(problem, request.address)
         try:
             self._check_key(request)
         except ProviderError as problem:
-            yield _finding(problem, request.address)
+            yield finding(problem, request.address)
 
     def _check_zone(self, request: MachineRequest, flavor: Flavor, subnet: Subnet | None) -> None:
         pick_zones(self._flavors.zones(flavor.name), request, flavor, subnet)
@@ -122,7 +124,7 @@ class Preflight:
             yield from self._address_limit(requests)
             running = self._running()
         except ProviderError as problem:
-            yield _finding(problem, "")
+            yield finding(problem, "")
             return
         for quota in _QUOTAS:
             wanted = [
@@ -148,19 +150,29 @@ class Preflight:
                 )
 
     def _address_limit(self, requests: Sequence[MachineRequest]) -> Iterator[Diagnostic]:
-        public = [request for request in requests if request.access.public]
-        if not public:
+        needed = [request.address for request in requests if request.access.public]
+        inside = next((request for request in requests if needs_nat_gateway(request)), None)
+        if inside is not None and not nat_gateways_of(self._api, inside.deployment, "looking for a NAT gateway"):
+            yield note(
+                "A NAT gateway is made.",
+                f"{inside.address} gets no public address and needs a way out of the network that is made for the "
+                f"deployment. AWS charges for the gateway by the hour (about 0.05 USD) and by the GB as long as the "
+                "deployment is there. `--public-addresses all`, or a `--subnet` of your own, does without.",
+                address=inside.address,
+            )
+            needed.append(inside.address)
+        if not needed:
             return
         answer = self._api.call("describe_account_attributes", "asking for quotas", AttributeNames=[_ADDRESSES])
         told = answer["AccountAttributes"]
         limits = [a["AttributeValues"][0]["AttributeValue"] for a in told if a["AttributeName"] == _ADDRESSES]
         used = len(self._api.list("describe_addresses", "Addresses", "counting public addresses"))
-        if limits and used + len(public) > int(limits[0]):
+        if limits and used + len(needed) > int(limits[0]):
             yield error(
                 "A quota of the AWS account does not suffice.",
-                f"{len(public)} machines need a public address; {used} are used, and {self._api.region} allows "
+                f"{len(needed)} public addresses are needed; {used} are used, and {self._api.region} allows "
                 f"{limits[0]}. Have it raised in Service Quotas (Elastic IP addresses), or give fewer machines one.",
-                address=public[0].address,
+                address=needed[0],
             )
 
     def _running(self) -> list[tuple[Flavor, bool]]:
@@ -205,7 +217,7 @@ class Preflight:
             self._api.call("run_instances", "trying whether machines may be made", **arguments)
         except ApiError as problem:
             if problem.code in {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"}:
-                yield _finding(problem, request.address)
+                yield finding(problem, request.address)
             elif problem.code != "DryRunOperation":
                 yield warning(
                     "Whether machines may be made could not be tried.", problem.detail, address=request.address
@@ -240,6 +252,11 @@ def pick_zones(
     return zones
 
 
+def needs_nat_gateway(request: MachineRequest) -> bool:
+    """Whether a machine goes out through a NAT gateway of ours."""
+    return not (request.access.public or setting(request, SUBNET) or setting(request, NETWORK))
+
+
 def _is_in(name: str, quota: _Quota) -> bool:
     """Whether cores of a size count against a quota: ``vt1`` is no ``t``, ``trn1`` neither."""
     family = name.partition(".")[0]
@@ -252,7 +269,3 @@ def _kind_of(letters: str) -> str:
     if letters in {"inf", "trn", "dl", "u", "hpc", "mac", "f", "vt", "x"}:
         return letters
     return letters[:1]
-
-
-def _finding(problem: ProviderError, address: str) -> Diagnostic:
-    return error(problem.summary, " ".join(filter(None, (problem.detail, problem.resolution))), address=address)

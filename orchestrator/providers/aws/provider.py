@@ -10,39 +10,36 @@ from typing import Any
 
 from orchestrator.diagnostics import Diagnostic
 from orchestrator.errors import DeployError, ProviderError
+from orchestrator.providers.access_rules import rules_of
 from orchestrator.providers.aws.addresses import PublicAddresses
 from orchestrator.providers.aws.adjusting import Adjusting
 from orchestrator.providers.aws.api import Api
 from orchestrator.providers.aws.failures import ApiError
 from orchestrator.providers.aws.flavors import ARCHITECTURES, Flavor, Flavors
 from orchestrator.providers.aws.images import Images
-from orchestrator.providers.aws.instances import (
-    GONE,
-    Instances,
-    Owner,
-    ended,
-    launch_arguments,
-    machine_of,
-    state_of,
-)
-from orchestrator.providers.aws.network import KEY_NAME, NETWORK, SUBNET, ZONE, SharedParts, Subnet, setting
+from orchestrator.providers.aws.instances import GONE, Instances, Owner, ended, launch_arguments, machine_of, state_of
+from orchestrator.providers.aws.network import SharedParts, Subnet
 from orchestrator.providers.aws.preflight import Preflight, pick_zones
 from orchestrator.providers.aws.removal import Inventory
-from orchestrator.providers.aws.security import SecurityGroups, rules_of, two_of_them
-from orchestrator.providers.aws.tags import (
+from orchestrator.providers.aws.security import SecurityGroups
+from orchestrator.providers.aws.tags import deployment_filter, machine_tags, tag_filter, tag_list, tags_of
+from orchestrator.providers.aws.way_out import INSIDE
+from orchestrator.providers.base import DeploymentTag, Machine, MachineRequest, Owned, Resource
+from orchestrator.providers.cloud_parts import (
     ADDRESS,
     HOST_KEY,
+    KEY_NAME,
     LINEAGE,
+    NETWORK,
+    SUBNET,
     TOKEN,
-    deployment_filter,
-    machine_tags,
-    tag_filter,
-    tag_list,
-    tags_of,
+    ZONE,
+    in_the_way,
+    setting,
+    two_of_them,
 )
-from orchestrator.providers.aws.together import Together
-from orchestrator.providers.aws.waiting import Pause, wait_for
-from orchestrator.providers.base import DeploymentTag, Machine, MachineRequest, Owned, Resource
+from orchestrator.providers.together import Together
+from orchestrator.providers.waiting import Pause, wait_for
 from orchestrator.topology.model import Value
 
 _MISSING_PARTS = ("InvalidSubnet", "InvalidGroup.NotFound", "InvalidKeyPair.NotFound", "InvalidSecurityGroupID")
@@ -79,7 +76,7 @@ class AwsProvider:
         self._pause = pause
         self._images = Images(self._api)
         self._flavors = Flavors(self._api)
-        self._parts = SharedParts(self._api)
+        self._parts = SharedParts(self._api, pause)
         self._groups = SecurityGroups(self._api)
         self._addresses = PublicAddresses(self._api)
         self._instances = Instances(self._api, pause)
@@ -111,6 +108,7 @@ class AwsProvider:
             self._set_groups(request, described)
         is_public = bool(described.get("PublicIpAddress"))
         if request.access.public and not is_public:
+            self._parts.check_outside(request, str(described.get("SubnetId", "")))
             self._addresses.give(request, machine_id)
         elif is_public and not request.access.public:
             self._addresses.release(request.deployment.lineage, request.address)
@@ -212,18 +210,14 @@ class AwsProvider:
             ids = [str(instance["InstanceId"]) for instance in same]
             raise two_of_them(f"machine {request.address} of {request.deployment.name}", ids[0], ids[1], ids[2:])
         if same and tags_of(same[0]).get(TOKEN) != request.token:
-            raise ProviderError(
-                "An earlier machine is still there.",
-                detail=f"{request.address} is to be made anew, but its predecessor {same[0]['InstanceId']} exists.",
-                resolution="Delete the predecessor first; `apply` does so by itself when it knows of it.",
-            )
+            raise in_the_way(request, str(same[0]["InstanceId"]))
         return same[0] if same else None
 
     def _launch(self, request: MachineRequest, progress: Callable[[str], None]) -> str:
         """Start an instance with all that it shares; that is looked for anew if it was removed behind our back."""
         image, flavor = self._images.of(request), self._flavors.choose(request)
         for attempt in (1, 2):
-            subnet, groups, key_name = self._shared(request, flavor)
+            subnet, groups, key_name = self._shared(request, flavor, progress)
             progress(f"asking AWS for a {flavor.name} in {subnet.zone}")
             arguments = launch_arguments(request, image, flavor, subnet, groups, key_name)
             try:
@@ -236,15 +230,18 @@ class AwsProvider:
                     known.forget()
         raise AssertionError("the last attempt returns or raises")
 
-    def _shared(self, request: MachineRequest, flavor: Flavor) -> tuple[Subnet, tuple[str, ...], str]:
+    def _shared(
+        self, request: MachineRequest, flavor: Flavor, progress: Callable[[str], None]
+    ) -> tuple[Subnet, tuple[str, ...], str]:
         """Subnet, security groups and key of a machine: found or made by the first who needs them, for all."""
         known = self._known_of(request.deployment)
         with known.lock:
-            where = (*(setting(request, name) for name in (SUBNET, NETWORK, ZONE)), flavor.name)
+            inside = "" if request.access.public else INSIDE
+            where = (*(setting(request, name) for name in (SUBNET, NETWORK, ZONE)), flavor.name, inside)
             if where not in known.subnets:
                 subnet = self._parts.given_subnet(request)
                 zones = pick_zones(self._flavors.zones(flavor.name), request, flavor, subnet)
-                known.subnets[where] = subnet or self._parts.own_subnet(request, zones)
+                known.subnets[where] = subnet or self._parts.own_subnet(request, zones, progress)
             subnet = known.subnets[where]
             key = setting(request, KEY_NAME)
             if key not in known.keys:

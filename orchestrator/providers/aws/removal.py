@@ -13,9 +13,11 @@ from orchestrator.providers.aws.addresses import release_address
 from orchestrator.providers.aws.api import Api
 from orchestrator.providers.aws.failures import ApiError
 from orchestrator.providers.aws.instances import GONE, Instances, state_of
-from orchestrator.providers.aws.tags import ADDRESS, DEPLOYMENT, LINEAGE, NAME, tags_of
-from orchestrator.providers.aws.waiting import REMOVAL_PAUSES, Pause, wait_for
+from orchestrator.providers.aws.tags import NAME, tags_of
+from orchestrator.providers.aws.way_out import nat_gateways
 from orchestrator.providers.base import DeploymentTag, Owned, Resource
+from orchestrator.providers.cloud_parts import ADDRESS, DEPLOYMENT, LINEAGE
+from orchestrator.providers.waiting import REMOVAL_PAUSES, Pause, remove_each, wait_for
 
 _HELD = {
     "DependencyViolation",
@@ -39,6 +41,8 @@ class _Kind:
     key: str
     id: str
     remove: Callable[[Api, str], None]
+    ends_slowly: bool = False
+    """Whether it holds what comes after it until it has ended, which is waited for."""
 
 
 def _call(operation: str, argument: str) -> Callable[[Api, str], None]:
@@ -89,6 +93,14 @@ def _remove_group(api: Api, identifier: str) -> None:
 MACHINE = "machine"
 _KINDS = (
     _Kind(
+        "NAT gateway",
+        "describe_nat_gateways",
+        "NatGateways",
+        "NatGatewayId",
+        _call("delete_nat_gateway", "NatGatewayId"),
+        ends_slowly=True,
+    ),
+    _Kind(
         "public address",
         "describe_addresses",
         "Addresses",
@@ -106,6 +118,13 @@ _KINDS = (
     _Kind("security group", "describe_security_groups", "SecurityGroups", "GroupId", _remove_group),
     _Kind("key pair", "describe_key_pairs", "KeyPairs", "KeyPairId", _remove_key),
     _Kind("subnet", "describe_subnets", "Subnets", "SubnetId", _call("delete_subnet", "SubnetId")),
+    _Kind(
+        "route table",
+        "describe_route_tables",
+        "RouteTables",
+        "RouteTableId",
+        _call("delete_route_table", "RouteTableId"),
+    ),
     _Kind(
         "internet gateway",
         "describe_internet_gateways",
@@ -140,7 +159,11 @@ class Inventory:
             return [_owned(MACHINE, str(i["InstanceId"]), i) for i in found if state_of(i) not in GONE]
 
         def others(kind: _Kind) -> list[Owned]:
-            found = self._api.list(kind.lists, kind.key, f"listing each {kind.name}", Filters=filters)
+            doing = f"listing each {kind.name}"
+            if kind.ends_slowly:
+                found = nat_gateways(self._api, filters, doing)
+            else:
+                found = self._api.list(kind.lists, kind.key, doing, Filters=filters)
             return [
                 _owned(kind.name, str(f[kind.id]), f) for f in found if f.get("State") not in {"deleting", "deleted"}
             ]
@@ -198,26 +221,34 @@ class Inventory:
         return reasons
 
     def _remove_all(self, kind: _Kind, ids: Sequence[str], pauses: Iterator[float]) -> dict[str, str]:
-        """Attempt after attempt, as long as there are pauses left; these serve all kinds together."""
-        left = dict.fromkeys(ids, "")
-        final: dict[str, str] = {}
-        while left:
-            for identifier in list(left):
-                try:
-                    kind.remove(self._api, identifier)
-                except ApiError as error:
-                    if error.code in _HELD or error.transient:
-                        left[identifier] = error.detail
-                        continue
-                    if not error.is_absent:
-                        final[identifier] = error.detail
-                del left[identifier]
-            if left:
-                seconds = next(pauses, None)
-                if seconds is None:
-                    break
-                self._pause(seconds)
-        return final | left
+        def remove(identifier: str) -> None:
+            try:
+                kind.remove(self._api, identifier)
+            except ApiError as error:
+                if not error.is_absent:
+                    raise
+
+        reasons = remove_each(
+            ids, remove, lambda error: isinstance(error, ApiError) and error.code in _HELD, self._pause, pauses
+        )
+        if kind.ends_slowly:
+            reasons |= self._wait_for_ends([one for one in ids if one not in reasons])
+        return reasons
+
+    def _wait_for_ends(self, ids: Sequence[str]) -> dict[str, str]:
+        """Wait until NAT gateways have ended; why, by identifier, if they have not."""
+        doing = f"removing {', '.join(ids)}"
+
+        def look() -> bool | None:
+            found = nat_gateways(self._api, [{"Name": "nat-gateway-id", "Values": list(ids)}], doing)
+            return None if any(one.get("State") not in {"deleted", "failed"} for one in found) else True
+
+        try:
+            if ids:
+                wait_for(look, f"{', '.join(ids)} to end", self._pause)
+        except ProviderError as error:
+            return dict.fromkeys(ids, error.detail)
+        return {}
 
 
 def _owned(kind: str, identifier: str, described: Mapping[str, Any]) -> Owned:

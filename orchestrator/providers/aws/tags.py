@@ -7,24 +7,16 @@ from typing import Any
 
 from orchestrator.providers.base import DeploymentTag, MachineRequest
 from orchestrator.providers.cloud_init import public_host_key
+from orchestrator.providers.cloud_parts import ADDRESS, DEPLOYMENT, HOST_KEY, LINEAGE, TOKEN, labels_of, part_name
 from orchestrator.topology.model import Value
 
-DEPLOYMENT = "continuum:deployment"
-LINEAGE = "continuum:lineage"
-ADDRESS = "continuum:address"
-TOKEN = "continuum:token"  # noqa: S105
-HOST_KEY = "continuum:host-key"
 LABELS = "continuum:labels"
 """Names of the tags that the user gave, so that those that others add are no drift."""
 
+PART = "continuum:part"
+"""What a part is for, where a deployment has several of its kind."""
+
 NAME = "Name"
-TAGS_SETTING = "tags"
-"""Setting: further tags, by name, of everything that is made."""
-
-
-def part_name(deployment: DeploymentTag, what: str) -> str:
-    """The name of a part of a deployment, the same every time."""
-    return f"continuum-{deployment.name}-{deployment.lineage[:8]}-{what}"
 
 
 def part_tags(request: MachineRequest, what: str, address: str = "") -> dict[str, str]:
@@ -52,12 +44,6 @@ def machine_tags(request: MachineRequest, *, with_host_key: bool = True) -> dict
     if request.host_key and with_host_key:
         tags[HOST_KEY] = public_host_key(request)
     return tags
-
-
-def labels_of(request: MachineRequest) -> dict[str, str]:
-    """Tags that the user asks for besides ours."""
-    given = request.settings.get(TAGS_SETTING)
-    return {name: str(value) for name, value in given.items()} if isinstance(given, Mapping) else {}
 
 
 def set_labels(tags: Mapping[str, str]) -> dict[str, Value]:

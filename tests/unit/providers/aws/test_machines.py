@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import ProviderError
+from orchestrator.providers.access_rules import CLUSTER_PORTS, Rule, divide, members_of, parse_rule
 from orchestrator.providers.aws.instances import client_token
 from orchestrator.providers.aws.provider import AwsProvider
-from orchestrator.providers.aws.security import CLUSTER_PORTS, Rule, divide, members_of, parse_rule
-from orchestrator.providers.aws.together import Together
 from orchestrator.providers.base import SECURITY_RULES, Access, DeploymentTag, MachineState
 from orchestrator.providers.cloud_init import user_data
+from orchestrator.providers.together import Together
 from tests.contract.aws_bed import REGION
 from tests.unit.providers.aws.conftest import HOST_KEY, Bed
 

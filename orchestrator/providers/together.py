@@ -1,4 +1,4 @@
-"""Puts together what several threads ask of AWS at the same time, so that it is one call instead of many."""
+"""Puts together what several threads ask of a cloud at the same time, so that it is one call instead of many."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Asked = TypeVar("Asked", bound=Hashable)
 Answer = TypeVar("Answer")
 
 _MOST = 200
-"""How many values a filter of EC2 takes."""
+"""How many questions are one call at most: a filter of EC2 takes no more values."""
 
 
 class Together(Generic[Asked, Answer]):
