@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.moto_server import moto_server
 from tests.sharing import ByEngineAndFile, uses_engine
 
-from tests.moto_server import moto_server
+if TYPE_CHECKING:
+    from tests.systems.openstack_bed.cloud import OpenStackCloud
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+SYSTEMS_LOCK = "requirements-systems.lock"
 
 # The machine that runs the tests is shared: a slow example says nothing about the code.
 hypothesis.settings.register_profile("local", deadline=None)
@@ -50,6 +54,27 @@ def aws_server() -> Iterator[str]:
     """URL of an emulator of AWS on loopback."""
     with moto_server() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def systems_python(repository: Path) -> Path:
+    """The Python of the environment that `scripts/bootstrap systems` makes, which has other people's servers."""
+    environment = repository / os.environ.get("SYSTEMS_VENV", ".venv-systems")
+    python = environment / "bin" / "python"
+    if not (environment / f".stamp-{SYSTEMS_LOCK}").is_file():
+        pytest.skip(f"{environment.name} is not there: run `make test-systems`, or `scripts/bootstrap systems` first")
+    return python
+
+
+@pytest.fixture(scope="session")
+def openstack_cloud(systems_python: Path, repository: Path) -> Iterator[OpenStackCloud]:
+    """A real control plane of OpenStack on loopback, of which every test leaves nothing but what was there."""
+    from tests.systems.openstack_bed import bed
+
+    if lacking := bed.missing():
+        pytest.skip(lacking)
+    with bed.running(systems_python, repository / SYSTEMS_LOCK) as cloud:
+        yield cloud
 
 
 @pytest.fixture

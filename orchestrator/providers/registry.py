@@ -10,6 +10,7 @@ from orchestrator.providers.base import Cloud, MachineProvider
 PROVIDERS = {
     "aws": "orchestrator.providers.aws.provider:AwsProvider",
     "local": "orchestrator.providers.local.provider:LocalProvider",
+    "openstack": "orchestrator.providers.openstack.provider:OpenStackProvider",
     "static": "orchestrator.providers.static.provider:StaticProvider",
 }
 """Provider name to ``module:Class``, imported when first asked for.

@@ -28,6 +28,7 @@ from orchestrator.providers.registry import PROVIDERS, load_provider, parallel_l
 from orchestrator.remote.keys import generate_key
 from tests.contract.aws_bed import REGION, AwsGround, cloud_request
 from tests.contract.boards import Boards
+from tests.contract.openstack_bed import PLACE, OpenStackGround, openstack_settings
 from tests.moto_server import aws_settings
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ8b1Zg0pGfM3xWnq0QmH1mQyqN0pT0k9Jr0v5Xo6bK contract"
@@ -172,15 +173,38 @@ def aws_bed(deployment: DeploymentTag, request: pytest.FixtureRequest) -> Bed:
     )
 
 
+def openstack_bed(deployment: DeploymentTag, request: pytest.FixtureRequest) -> Bed:
+    """A real control plane. Its computers are none: there is nothing behind the addresses of machines either."""
+    control_plane = request.getfixturevalue("openstack_cloud")
+    openstack_settings(request.getfixturevalue("monkeypatch"), control_plane)
+    ground = OpenStackGround(deployment, control_plane)
+    provider = load_provider(f"openstack/{PLACE}")
+    return Bed(
+        provider,
+        "amd64",
+        ground.stop,
+        lambda m: provider.start(m.id),
+        deployment,
+        ground.pause,
+        ground.set_up,
+        clear=ground.clear,
+        private=False,
+        completed=ground.completed,
+        cloud=ground,
+        another=lambda: load_provider(f"openstack/{PLACE}"),
+    )
+
+
 BEDS: dict[str, Callable[[DeploymentTag, pytest.FixtureRequest], Bed]] = {
     "aws": aws_bed,
     "local": local_bed,
+    "openstack": openstack_bed,
     "static": static_bed,
 }
-MARKS = {"local": [pytest.mark.engine], "static": [pytest.mark.engine]}
+MARKS = {"local": [pytest.mark.engine], "openstack": [pytest.mark.systems], "static": [pytest.mark.engine]}
 """What a bed needs; one that is not named runs everywhere."""
 
-CLOUDS = ("aws",)
+CLOUDS = ("aws", "openstack")
 
 
 @pytest.fixture(params=[pytest.param(name, marks=MARKS.get(name, [])) for name in sorted(BEDS)])

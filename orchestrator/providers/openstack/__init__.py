@@ -1,0 +1,1 @@
+"""Machines on clouds that run OpenStack."""

@@ -1,0 +1,80 @@
+"""Floating addresses of machines; each is described in the call that takes it, so that none is lost and paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.providers.base import MachineRequest
+from orchestrator.providers.cloud_parts import two_of_them
+from orchestrator.providers.openstack.api import NEUTRON, Api
+from orchestrator.providers.openstack.failures import ApiError
+from orchestrator.providers.openstack.marks import Mark, mark_of, part_tags
+from orchestrator.providers.together import Together
+
+Owner = tuple[str, str]
+"""Lineage, and address of the node instance."""
+
+
+class FloatingAddresses:
+    """Floating addresses, by the machines that they are for.
+
+    Args:
+        api: Where.
+    """
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._lists: Together[Owner, list[dict[str, Any]]] = Together(self._list)
+
+    def all(self) -> list[dict[str, Any]]:
+        """All of the project."""
+        project = self._api.project()
+        doing = "looking for floating addresses"
+        return self._api.list(NEUTRON, "/floatingips", "floatingips", doing, project_id=project)
+
+    def give(self, request: MachineRequest, port: str, outside: str) -> None:
+        """Let a machine have the address that is kept for it, or a new one.
+
+        Args:
+            request: The machine.
+            port: Where it is in its network.
+            outside: The network that addresses come from.
+        """
+        kept = self._lists.ask((request.deployment.lineage, request.address)) or []
+        if len(kept) > 1:
+            ids = [str(one["id"]) for one in kept]
+            raise two_of_them(f"public address of {request.address}", ids[0], ids[1], ids[2:])
+        doing = f"giving {request.address} a public address"
+        if kept and kept[0].get("port_id") != port:
+            self._api.call(NEUTRON, "PUT", f"/floatingips/{kept[0]['id']}", doing, {"floatingip": {"port_id": port}})
+        if kept:
+            taken = kept[0]
+        else:
+            mark = Mark(request.deployment, request.address)
+            asked = {"floating_network_id": outside, "port_id": port, "description": mark.text}
+            taken = self._api.call(NEUTRON, "POST", "/floatingips", doing, {"floatingip": asked})["floatingip"]
+        if not taken.get("tags"):
+            tags = {"tags": part_tags(request, request.address)}
+            self._api.call(
+                NEUTRON, "PUT", f"/floatingips/{taken['id']}/tags", f"tagging the address of {request.address}", tags
+            )
+
+    def release(self, lineage: str, address: str) -> None:
+        """Give back what is kept for a node instance."""
+        for kept in self._lists.ask((lineage, address)) or []:
+            doing = f"giving back the public address {kept.get('floating_ip_address')}"
+            try:
+                self._api.call(NEUTRON, "DELETE", f"/floatingips/{kept['id']}", doing)
+            except ApiError as error:
+                if not error.is_absent:
+                    raise
+
+    def _list(self, owners: Sequence[Owner]) -> dict[Owner, list[dict[str, Any]]]:
+        wanted, by_owner = set(owners), dict[Owner, list[dict[str, Any]]]()
+        for found in self.all():
+            mark = mark_of(found)
+            owner = (mark.deployment.lineage, mark.address) if mark else ("", "")
+            if owner in wanted:
+                by_owner.setdefault(owner, []).append(found)
+        return by_owner

@@ -1,0 +1,217 @@
+"""Sets a machine as it was: what a hand changed on it since, one thing after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from orchestrator.errors import ProviderError
+from orchestrator.providers.access_rules import BEHIND, divide
+from orchestrator.providers.base import SECURITY_RULES, DeploymentTag, Machine, MachineRequest
+from orchestrator.providers.cloud_parts import ADDRESS, DEPLOYMENT, LINEAGE
+from orchestrator.providers.openstack.api import NEUTRON, NOVA, Api
+from orchestrator.providers.openstack.failures import ApiError
+from orchestrator.providers.openstack.flavors import Flavors
+from orchestrator.providers.openstack.security import SecurityGroups, what_of
+from orchestrator.providers.openstack.servers import (
+    FLAVOR,
+    LABELS,
+    NETWORK_NAME,
+    Surroundings,
+    flavor_of,
+    gone,
+    is_gone,
+    status_of,
+    task_of,
+    trouble_of,
+)
+from orchestrator.providers.waiting import Pause, wait_for
+from orchestrator.topology.model import Value
+
+_STARTS: Mapping[str, dict[str, Any]] = {
+    "SHUTOFF": {"os-start": None},
+    "PAUSED": {"unpause": None},
+    "SUSPENDED": {"resume": None},
+    "SHELVED": {"unshelve": None},
+    "SHELVED_OFFLOADED": {"unshelve": None},
+    "RESCUE": {"unrescue": None},
+    "ERROR": {"reboot": {"type": "HARD"}},
+    "VERIFY_RESIZE": {"confirmResize": None},
+}
+"""What lets a server in that state run; one that was resized runs already, and need not be kept as it was."""
+
+
+class Adjusting:
+    """Changes machines in place.
+
+    Args:
+        api: Where.
+        groups: Security groups there.
+        flavors: Sizes there.
+        look: Describes a server as it is now.
+        around: What neutron has of the machines of a deployment now, by its lineage.
+        machine: Tells a machine as it is now.
+        pause: Waits.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        groups: SecurityGroups,
+        flavors: Flavors,
+        look: Callable[[str], dict[str, Any] | None],
+        around: Callable[[str], Surroundings],
+        machine: Callable[[str], Machine],
+        pause: Pause,
+    ) -> None:
+        self._api = api
+        self._groups = groups
+        self._flavors = flavors
+        self._look = look
+        self._around = around
+        self._machine = machine
+        self._pause = pause
+
+    def start(self, machine_id: str) -> Machine:
+        """Let a machine run, from whatever state it is in; what is being done with it is waited for."""
+        described = self.settled(machine_id)
+        begin = _STARTS.get(status_of(described))
+        if begin:
+            self._act(machine_id, f"starting the machine {machine_id}", begin)
+            described = self.settled(machine_id)
+        if status_of(described) != "ACTIVE":
+            raise ApiError(
+                "The machine does not start.",
+                detail=f"{machine_id}: {trouble_of(described)}",
+                resolution="Mend what it names, or make the machine anew with `--replace`.",
+            )
+        return self._machine(machine_id)
+
+    def adjust(self, machine_id: str, wanted: Mapping[str, Value]) -> Machine:
+        """Set what differs of ``wanted``."""
+        described = self._described(machine_id)
+        present = self._machine(machine_id).setup
+        differing = {name: value for name, value in wanted.items() if present.get(name) != value}
+        if NETWORK_NAME in differing:
+            raise ProviderError(
+                "A machine cannot be moved to another network.",
+                detail=f"{machine_id} is in {present[NETWORK_NAME] or 'no network'} and is to be in "
+                f"{differing[NETWORK_NAME]}; it would have another address there.",
+                resolution="Make it anew with `--replace`, or accept it with `--refresh-only`.",
+            )
+        steps: dict[str, Callable[[Mapping[str, Any], Value], None]] = {
+            LABELS: self._set_labels,
+            SECURITY_RULES: self._set_rules,
+            FLAVOR: self._set_flavor,
+        }
+        for name, step in steps.items():
+            if name in differing:
+                step(described, differing[name])
+        return self._machine(machine_id)
+
+    def settled(self, machine_id: str) -> dict[str, Any]:
+        """A server with which nothing is being done any longer."""
+
+        def look() -> dict[str, Any] | None:
+            described = self._described(machine_id)
+            return None if task_of(described) or status_of(described) in {"BUILD", "RESIZE"} else described
+
+        return wait_for(look, f"OpenStack to have done what it does with the machine {machine_id}", self._pause)
+
+    def set_groups(self, machine_id: str, address: str, ports: tuple[Mapping[str, Any], ...], wanted: set[str]) -> None:
+        """Let all ports of a machine have exactly these groups, and heed them."""
+        for port in ports:
+            if set(port.get("security_groups") or []) == wanted and port.get("port_security_enabled") is not False:
+                continue
+            changed: dict[str, Any] = {"security_groups": sorted(wanted)}
+            if port.get("port_security_enabled") is False:
+                changed["port_security_enabled"] = True
+            doing = f"setting who reaches {address or machine_id}"
+            self._api.call(NEUTRON, "PUT", f"/ports/{port['id']}", doing, {"port": changed})
+
+    def _described(self, machine_id: str) -> dict[str, Any]:
+        described = self._look(machine_id)
+        if described is None or is_gone(described):
+            raise gone(machine_id)
+        return described
+
+    def _act(self, machine_id: str, doing: str, action: dict[str, Any]) -> None:
+        self._api.call(NOVA, "POST", f"/servers/{machine_id}/action", doing, action)
+
+    def _set_labels(self, described: Mapping[str, Any], wanted: Value) -> None:
+        path, doing = f"/servers/{described['id']}", "setting the name and metadata of a machine"
+        values = dict(wanted) if isinstance(wanted, Mapping) else {}
+        name = values.pop("name", None)
+        if name and name != described.get("name"):
+            self._api.call(NOVA, "PUT", path, doing, {"server": {"name": str(name)}})
+        kept = {key: str(value) for key, value in values.items() if value is not None}
+        if kept:
+            self._api.call(NOVA, "POST", f"{path}/metadata", doing, {"metadata": kept})
+        told = described.get("metadata") or {}
+        for surplus in (key for key, value in values.items() if value is None and key in told):
+            self._api.call(NOVA, "DELETE", f"{path}/metadata/{quote(surplus, safe='')}", doing)
+
+    def _set_rules(self, described: Mapping[str, Any], wanted: Value) -> None:
+        told = {str(k): str(v) for k, v in (described.get("metadata") or {}).items()}
+        around = self._around(told.get(LINEAGE, ""))
+        ports = tuple(around.ports.get(str(described["id"]), ()))
+        attached = {str(group) for port in ports for group in port.get("security_groups") or []}
+        ours = sorted(what_of(group) for group_id, group in around.groups.items() if group_id in attached)
+        main = next((name for name in ours if not name.endswith(BEHIND)), "")
+        group = main or told.get(ADDRESS, "").partition("[")[0]
+        texts = [str(text) for text in wanted] if isinstance(wanted, list) else []
+        rules, others = divide(texts, group)
+        ids = self._groups.ensure(_request_of(told, group), rules)
+        self.set_groups(str(described["id"]), told.get(ADDRESS, ""), ports, {*ids, *others})
+
+    def _set_flavor(self, described: Mapping[str, Any], wanted: Value) -> None:
+        """By a resize that is confirmed at once; one that a hand began is confirmed before."""
+        machine_id, name = str(described["id"]), str(wanted)
+        flavor = self._flavors.named(name)
+        if flavor is None:
+            raise ProviderError(
+                "There is no such flavor.",
+                detail=f"{machine_id} is to be a {name} again, which {self._api.place} does not offer any longer.",
+                resolution="Accept what it is now with `--refresh-only`, or make it anew with `--replace`.",
+            )
+        doing = f"making the machine {machine_id} a {name}"
+        if status_of(self.settled(machine_id)) == "VERIFY_RESIZE":
+            self._confirm(machine_id, doing)
+        if flavor_of(self._described(machine_id)) == name:
+            return
+        self._act(machine_id, doing, {"resize": {"flavorRef": flavor.id}})
+        after = self.settled(machine_id)
+        if status_of(after) == "VERIFY_RESIZE":
+            self._confirm(machine_id, doing)
+            after = self._described(machine_id)
+        if flavor_of(after) != name:
+            raise ApiError(
+                "The machine could not be given another flavor.",
+                detail=f"{machine_id} is to be a {name} and is a {flavor_of(after)} still. {trouble_of(after)}",
+                resolution="Name one that has room for it, accept what it is with `--refresh-only`, or make the "
+                "machine anew with `--replace`.",
+            )
+
+    def _confirm(self, machine_id: str, doing: str) -> None:
+        self._act(machine_id, doing, {"confirmResize": None})
+
+        def look() -> bool | None:
+            described = self._described(machine_id)
+            return None if status_of(described) == "VERIFY_RESIZE" or task_of(described) else True
+
+        wait_for(look, f"the size of {machine_id} to be confirmed", self._pause)
+
+
+def _request_of(told: Mapping[str, str], group: str) -> MachineRequest:
+    """As much of the request that a machine was made with as its metadata tells: for whom, and which."""
+    return MachineRequest(
+        deployment=DeploymentTag(told.get(DEPLOYMENT, ""), told.get(LINEAGE, "")),
+        address=told.get(ADDRESS, group),
+        token="",
+        hostname="",
+        architecture="",
+        cpus=0,
+        memory_mb=0,
+        authorized_key="",
+    )

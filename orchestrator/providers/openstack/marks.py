@@ -1,0 +1,145 @@
+"""How everything of a deployment is known again on OpenStack: by its description, its tags, its metadata.
+
+Networks, groups and the like get their tags by a second call, so that their description says the same from the first
+moment. Key pairs have neither: what their key is called says it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.providers.base import DeploymentTag, MachineRequest
+from orchestrator.providers.cloud_init import public_host_key
+from orchestrator.providers.cloud_parts import (
+    ADDRESS,
+    DEPLOYMENT,
+    HOST_KEY,
+    LINEAGE,
+    TOKEN,
+    labels_of,
+    name_taken,
+    part_name,
+    two_of_them,
+)
+from orchestrator.topology.model import Value
+
+LABELS = "continuum:labels"
+"""Names in the metadata of a machine that the user asked for, so that those that others add are no drift."""
+
+_WORD = "continuum-deploy:"
+_DESCRIPTION = re.compile(rf"^{_WORD} (?P<name>\S*) (?P<lineage>\S+)(?: (?P<address>.+))?$")
+_LONGEST_TAG = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Whose something is, and which node instance, template or group it is for."""
+
+    deployment: DeploymentTag
+    address: str = ""
+
+    @property
+    def text(self) -> str:
+        """As a description, or as the name of a key."""
+        return " ".join(filter(None, (_WORD, self.deployment.name, self.deployment.lineage, self.address)))
+
+    def is_of(self, deployment: DeploymentTag) -> bool:
+        """Whether it is a deployment's. The lineage alone decides, where there is one."""
+        if not deployment.lineage:
+            return self.deployment.name == deployment.name
+        return self.deployment.lineage == deployment.lineage
+
+
+def mark_of(described: Mapping[str, Any]) -> Mark | None:
+    """The mark of a part; one that is not in the description any longer is found in the tags. ``None`` for others."""
+    found = _DESCRIPTION.match(str(described.get("description") or ""))
+    if found:
+        return Mark(DeploymentTag(found["name"], found["lineage"]), found["address"] or "")
+    told = dict(str(tag).split("=", 1) for tag in described.get("tags") or [] if "=" in str(tag))
+    if LINEAGE not in told:
+        return None
+    return Mark(DeploymentTag(told.get(DEPLOYMENT, ""), told[LINEAGE]), told.get(ADDRESS, ""))
+
+
+def mark_of_key(described: Mapping[str, Any]) -> Mark | None:
+    """The mark of a key pair."""
+    comment = " ".join(str(described.get("public_key") or "").split()[2:])
+    return mark_of({"description": comment})
+
+
+def mark_of_server(described: Mapping[str, Any]) -> Mark | None:
+    """The mark of a machine, from its metadata."""
+    told = described.get("metadata") or {}
+    if LINEAGE not in told:
+        return None
+    return Mark(DeploymentTag(str(told.get(DEPLOYMENT, "")), str(told[LINEAGE])), str(told.get(ADDRESS, "")))
+
+
+def part_tags(request: MachineRequest, address: str = "") -> list[str]:
+    """Tags of a part; one that older clouds find too long, or of which some are made, is left to the description."""
+    told = {
+        **labels_of(request),
+        DEPLOYMENT: request.deployment.name,
+        LINEAGE: request.deployment.lineage,
+        **({ADDRESS: address} if address else {}),
+    }
+    tags = [f"{name}={value}" for name, value in sorted(told.items())]
+    return [tag for tag in tags if len(tag) <= _LONGEST_TAG and not set(tag) & set("/,")]
+
+
+def machine_metadata(request: MachineRequest, *, with_host_key: bool = True) -> dict[str, str]:
+    """What a machine carries: whose it is, which request made it, and how to reach it safely."""
+    labels = labels_of(request)
+    told = {
+        **labels,
+        DEPLOYMENT: request.deployment.name,
+        LINEAGE: request.deployment.lineage,
+        ADDRESS: request.address,
+        TOKEN: request.token,
+        LABELS: ",".join(sorted(labels)),
+    }
+    if request.host_key and with_host_key:
+        told[HOST_KEY] = public_host_key(request)
+    return told
+
+
+def set_labels(described: Mapping[str, Any]) -> dict[str, Value]:
+    """The name of a machine and the user's metadata as they are now; ``None`` for what is not there."""
+    told = described.get("metadata") or {}
+    names = filter(None, str(told.get(LABELS, "")).split(","))
+    return {"name": str(described.get("name", "")), **{name: told.get(name) for name in names}}
+
+
+def the_one(
+    found: Iterable[Mapping[str, Any]], request: MachineRequest, kind: str, what: str, address: str = ""
+) -> dict[str, Any] | None:
+    """The deployment's own of a kind of which it has one, or one for each address; ``None`` if it has none.
+
+    Args:
+        found: All of that kind in the project.
+        request: A machine of the deployment.
+        kind: What it is, in words.
+        what: End of the name that it is to have.
+        address: What it is for.
+
+    Raises:
+        ProviderError: If there are two, or something that is not ours has the name.
+    """
+    listed = list(found)
+    mine = [dict(one) for one in listed if _is_mine(one, request.deployment, address)]
+    if len(mine) > 1:
+        ids = [str(one["id"]) for one in mine]
+        named = " ".join(filter(None, (kind, address, "of", request.deployment.name)))
+        raise two_of_them(named, ids[0], ids[1], ids[2:])
+    name = part_name(request.deployment, what)
+    if not mine and any(one.get("name") == name for one in listed):
+        raise name_taken("OpenStack", kind, name)
+    return mine[0] if mine else None
+
+
+def _is_mine(described: Mapping[str, Any], deployment: DeploymentTag, address: str) -> bool:
+    mark = mark_of(described)
+    return mark is not None and mark.is_of(deployment) and mark.address == address

@@ -1,0 +1,378 @@
+"""Machines on a cloud that runs OpenStack."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from time import sleep
+from typing import Any
+from urllib.parse import quote
+
+from orchestrator.diagnostics import Diagnostic
+from orchestrator.errors import ProviderError
+from orchestrator.providers.access_rules import rules_of
+from orchestrator.providers.base import DeploymentTag, Machine, MachineRequest, Owned, Resource
+from orchestrator.providers.cloud_parts import (
+    ADDRESS,
+    DEPLOYMENT,
+    HOST_KEY,
+    KEY_NAME,
+    LINEAGE,
+    NETWORK,
+    SUBNET,
+    TOKEN,
+    in_the_way,
+    name_taken,
+    setting,
+    two_of_them,
+)
+from orchestrator.providers.openstack.addresses import FloatingAddresses
+from orchestrator.providers.openstack.adjusting import Adjusting
+from orchestrator.providers.openstack.api import NOVA, Api
+from orchestrator.providers.openstack.failures import ApiError
+from orchestrator.providers.openstack.flavors import Flavors
+from orchestrator.providers.openstack.images import ARCHITECTURES, Images
+from orchestrator.providers.openstack.marks import machine_metadata, mark_of_server, part_tags
+from orchestrator.providers.openstack.network import SharedParts
+from orchestrator.providers.openstack.preflight import Preflight
+from orchestrator.providers.openstack.removal import Inventory
+from orchestrator.providers.openstack.security import SecurityGroups
+from orchestrator.providers.openstack.servers import (
+    Claims,
+    Owner,
+    Servers,
+    Surroundings,
+    failed,
+    gone,
+    is_gone,
+    launch_body,
+    machine_of,
+    never_ran,
+    owner_of,
+    status_of,
+)
+from orchestrator.providers.together import Together
+from orchestrator.providers.waiting import STATE_PAUSES, Pause, wait_for
+from orchestrator.topology.model import Value
+
+_MISSING_PARTS = re.compile(r"network|security.?group|key_?name|port", re.IGNORECASE)
+_BUILD_PAUSES = (0.5, 0.5, 0.5, *STATE_PAUSES)
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of one deployment's shared parts, so that they are looked for once."""
+
+    lock: Lock = field(default_factory=Lock)
+    networks: dict[tuple[str, ...], str] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    groups: dict[tuple[object, ...], tuple[str, ...]] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Have all looked for again."""
+        for known in (self.networks, self.keys, self.groups):
+            known.clear()
+
+
+class OpenStackProvider:
+    """Makes machines as servers of nova; a machine is known by its metadata.
+
+    Args:
+        place: Host of the cloud's identity service; empty for the cloud that the settings name.
+        pause: Waits that many seconds.
+    """
+
+    max_parallel = 10
+    can_start = True
+
+    def __init__(self, place: str = "", pause: Pause = sleep) -> None:
+        self._api = Api(place)
+        self._pause = pause
+        self._images = Images(self._api)
+        self._flavors = Flavors(self._api)
+        self._parts = SharedParts(self._api)
+        self._groups = SecurityGroups(self._api)
+        self._addresses = FloatingAddresses(self._api)
+        self._servers = Servers(self._api)
+        self._inventory = Inventory(self._api, self._servers, pause)
+        self._known: dict[str, _Known] = {}
+        self._lock = Lock()
+        self._claims: Together[Owner, Claims] = Together(self._servers.claims)
+        self._by_id: Together[str, dict[str, Any]] = Together(self._servers.by_id)
+        self._around: Together[str, Surroundings] = Together(self._servers.around)
+
+    def open(self) -> None:
+        """See the protocol; there is nothing to start."""
+
+    def close(self) -> None:
+        """See the protocol; there is nothing to stop."""
+
+    def create(self, request: MachineRequest, progress: Callable[[str], None] = lambda _: None) -> Machine:
+        """See the protocol. One that was asked for and whose answer was lost is found by its metadata."""
+        existing = self._existing(request)
+        if existing is not None and never_ran(existing):
+            progress("removing the one that OpenStack could not make")
+            self._inventory.end(str(existing["id"]))
+            self._inventory.wait_until_gone([str(existing["id"])])
+            existing = None
+        server_id = self._launch(request, progress) if existing is None else str(existing["id"])
+        if existing is None or status_of(existing) == "BUILD":
+            self._wait_until_active(server_id, request.address)
+        around = self._surroundings(request.deployment.lineage)
+        if existing is not None:
+            self._set_groups(request, server_id, around)
+        if not self._set_address(request, server_id, around) and existing is None:
+            return machine_of(self._described(server_id), around)
+        return self._machine(server_id)
+
+    def start(self, machine_id: str) -> Machine:
+        """See the protocol; one in error is started hard."""
+        return self._adjusting.start(machine_id)
+
+    def adjust(self, machine_id: str, setup: Mapping[str, Value]) -> Machine:
+        """See the protocol; for another flavor the machine is restarted."""
+        return self._adjusting.adjust(machine_id, setup)
+
+    def delete(self, machine_id: str) -> None:
+        """See the protocol; its floating address is given back."""
+        described = self._by_id.ask(machine_id)
+        if described is None:
+            return
+        mark = mark_of_server(described)
+        if mark is None:
+            raise _not_ours(machine_id)
+        if not is_gone(described):
+            self._inventory.end(machine_id)
+        self._addresses.release(mark.deployment.lineage, mark.address)
+
+    def find(self, deployment: DeploymentTag) -> Sequence[Machine]:
+        """See the protocol: a list of servers, and of ports, addresses and groups."""
+        found = [s for s in self._servers.all(f"looking for machines of {deployment.name}") if _is_of(s, deployment)]
+        if not found:
+            return []
+        around = self._surroundings(deployment.lineage)
+        return sorted((machine_of(s, around) for s in found), key=lambda m: (m.address, m.id))
+
+    def release(self, deployment: DeploymentTag) -> None:
+        """See the protocol: addresses, groups, router, network and key, once no machine is left."""
+        listed = self._api.list(NOVA, "/servers/detail", "servers", f"looking for machines of {deployment.name}")
+        found = [s for s in listed if (mark := mark_of_server(s)) is not None and mark.is_of(deployment)]
+        if any(not is_gone(server) for server in found):
+            return
+        ending = [str(server["id"]) for server in found]
+        if ending:
+            self._inventory.wait_until_gone(ending)
+        self._forget([deployment.lineage])
+        owned = self._inventory.listed(lambda mark: mark.is_of(deployment))
+        reasons = self._inventory.remove([one.resource for one in owned])
+        if reasons:
+            raise ProviderError(
+                "Some of what OpenStack has for the deployment could not be removed.",
+                detail=" ".join(f"{name}: {reason}" for name, reason in sorted(reasons.items())),
+                resolution="Remove what holds it, then destroy again.",
+                doc="docs/clouds.md",
+            )
+
+    def leftovers(self, deployment: DeploymentTag) -> Sequence[Resource]:
+        """See the protocol: machines, addresses, groups, keys and parts of networks."""
+        return [owned.resource for owned in self._inventory.listed(lambda mark: mark.is_of(deployment))]
+
+    def check(self, requests: Sequence[MachineRequest]) -> Sequence[Diagnostic]:
+        """See the protocol."""
+        return Preflight(self._api, self._images, self._flavors, self._parts).check(requests)
+
+    def adopt(self, machine_id: str, request: MachineRequest) -> Machine:
+        """See the protocol. Only the server is marked: its volumes and addresses stay the user's."""
+        described = self._described(machine_id)
+        self._check_adoptable(described, request)
+        path, doing = f"/servers/{quote(machine_id, safe='')}", f"tagging the machine {machine_id}"
+        # Its host key is nobody's whom we know: it is learned at the first contact.
+        told = {"metadata": machine_metadata(request, with_host_key=False)}
+        self._api.call(NOVA, "POST", f"{path}/metadata", doing, told)
+        before = described.get("metadata") or {}
+        if HOST_KEY in before and before.get(TOKEN) != request.token:
+            self._api.call(NOVA, "DELETE", f"{path}/metadata/{quote(HOST_KEY, safe='')}", doing)
+        for tag in part_tags(request, request.address):
+            self._api.call(NOVA, "PUT", f"{path}/tags/{quote(tag, safe='')}", doing)
+        return self._machine(machine_id)
+
+    def owned(self) -> Sequence[Owned]:
+        """See the protocol."""
+        return self._inventory.listed(lambda _: True)
+
+    def remove(self, owned: Sequence[Owned]) -> Mapping[str, str]:
+        """See the protocol."""
+        self._forget({one.deployment.lineage for one in owned})
+        return self._inventory.remove([one.resource for one in owned])
+
+    def _existing(self, request: MachineRequest) -> dict[str, Any] | None:
+        """The server with the request's token; one of another generation stands in the way."""
+        claims = self._claims.ask(owner_of(request)) or Claims()
+        same = claims.mine
+        if len(same) > 1:
+            ids = [str(server["id"]) for server in same]
+            raise two_of_them(f"machine {request.address} of {request.deployment.name}", ids[0], ids[1], ids[2:])
+        if same and (same[0].get("metadata") or {}).get(TOKEN) != request.token:
+            raise in_the_way(request, str(same[0]["id"]))
+        if not same and claims.namesakes:
+            raise name_taken("OpenStack", "server", f"{owner_of(request)[2]} ({claims.namesakes[0]['id']})")
+        return same[0] if same else None
+
+    def _launch(self, request: MachineRequest, progress: Callable[[str], None]) -> str:
+        """Ask for a server with all that it shares; that is looked for anew if it was removed behind our back."""
+        image = self._images.of(request)
+        flavor = self._flavors.choose(request, image)
+        for attempt in (1, 2):
+            network, groups, key_name = self._shared(request)
+            progress(f"asking OpenStack for a {flavor.name}")
+            body = launch_body(request, image, flavor, network, groups, key_name)
+            try:
+                made = self._api.call(NOVA, "POST", "/servers", f"making the machine {request.address}", body)
+            except ApiError as error:
+                if attempt == 2 or error.status not in {400, 404} or not _MISSING_PARTS.search(error.detail):
+                    raise
+                known = self._known_of(request.deployment)
+                with known.lock:
+                    known.forget()
+            else:
+                return str(made["server"]["id"])
+        raise AssertionError("the last attempt returns or raises")
+
+    def _shared(self, request: MachineRequest) -> tuple[str, tuple[str, ...], str]:
+        """Network, security groups and key of a machine: found or made by the first who needs them, for all."""
+        known = self._known_of(request.deployment)
+        with known.lock:
+            where = (setting(request, SUBNET), setting(request, NETWORK))
+            if where not in known.networks:
+                known.networks[where] = self._parts.given_network(request) or self._parts.own_network(request)
+            key = setting(request, KEY_NAME)
+            if key not in known.keys:
+                known.keys[key] = self._parts.key_pair(request)
+            return known.networks[where], self._groups_for(request, known), known.keys[key]
+
+    def _groups_for(self, request: MachineRequest, known: _Known) -> tuple[str, ...]:
+        """Its security groups, with the rules that it asks for; looked at once for all that ask for the same."""
+        key = tuple(sorted(rules_of(request).items(), key=lambda item: item[0]))
+        if key not in known.groups:
+            known.groups[key] = self._groups.ensure(request)
+        return known.groups[key]
+
+    def _set_groups(self, request: MachineRequest, server_id: str, around: Surroundings) -> None:
+        """Let a machine that is there have exactly the groups, and they the rules, that are asked for now."""
+        known = self._known_of(request.deployment)
+        with known.lock:
+            wanted = self._groups_for(request, known)
+        ports = tuple(around.ports.get(server_id, ()))
+        self._adjusting.set_groups(server_id, request.address, ports, set(wanted))
+
+    def _set_address(self, request: MachineRequest, server_id: str, around: Surroundings) -> bool:
+        """Let a machine be reached from outside, or not any longer, as is asked for; whether that changed anything."""
+        has_one = bool(around.public_address(server_id))
+        if request.access.public == has_one:
+            return False
+        if has_one:
+            self._addresses.release(request.deployment.lineage, request.address)
+            return True
+        ports = around.ports.get(server_id, ())
+        if not ports:
+            raise ApiError(
+                "The machine is in no network.",
+                detail=f"{request.address} ({server_id}) is to be reached from outside, and somebody took it off its "
+                "network.",
+                resolution="Make it anew with `--replace`.",
+            )
+        self._addresses.give(request, str(ports[0]["id"]), self._parts.external_network(request))
+        return True
+
+    def _known_of(self, deployment: DeploymentTag) -> _Known:
+        with self._lock:
+            return self._known.setdefault(deployment.lineage, _Known())
+
+    def _forget(self, lineages: Sequence[str] | set[str]) -> None:
+        with self._lock:
+            for lineage in lineages:
+                self._known.pop(lineage, None)
+
+    def _wait_until_active(self, server_id: str, address: str) -> None:
+        """Wait until it runs; one that OpenStack gave up is removed, since it would use the quota up."""
+
+        def look() -> dict[str, Any] | None:
+            described = self._by_id.ask(server_id)
+            if described is None or is_gone(described):
+                raise failed(described, address)
+            return None if status_of(described) == "BUILD" else described
+
+        described = wait_for(look, f"the machine {address} ({server_id}) to run", self._pause, _BUILD_PAUSES)
+        if never_ran(described):
+            problem = failed(described, address)
+            try:
+                self._inventory.end(server_id)
+            except ProviderError as error:
+                problem.detail += f" It is there still ({server_id}): {error.detail}"
+            raise problem
+
+    def _described(self, machine_id: str) -> dict[str, Any]:
+        described = self._by_id.ask(machine_id)
+        if described is None or is_gone(described):
+            raise gone(machine_id)
+        return described
+
+    def _machine(self, machine_id: str) -> Machine:
+        """The machine as it is now."""
+        described = self._described(machine_id)
+        lineage = str((described.get("metadata") or {}).get(LINEAGE, ""))
+        return machine_of(described, self._surroundings(lineage))
+
+    def _surroundings(self, lineage: str) -> Surroundings:
+        return self._around.ask(lineage) or Surroundings()
+
+    def _check_adoptable(self, described: Mapping[str, Any], request: MachineRequest) -> None:
+        machine_id, told = str(described["id"]), described.get("metadata") or {}
+        image = self._images.find(str((described.get("image") or {}).get("id", ""))) if described.get("image") else None
+        problem = ""
+        if told.get(LINEAGE, request.deployment.lineage) != request.deployment.lineage:
+            problem = f"{machine_id} belongs to another deployment, {told.get(DEPLOYMENT)}"
+        elif told.get(ADDRESS, request.address) != request.address:
+            problem = f"{machine_id} is {told.get(ADDRESS)} of this deployment already"
+        elif image and image.architecture and image.architecture not in ARCHITECTURES.get(request.architecture, ()):
+            problem = f"{machine_id} has {image.architecture} processors and not {request.architecture} ones"
+        elif image and image.windows:
+            problem = f"{machine_id} runs Windows"
+        if problem:
+            raise ProviderError(
+                "That machine cannot be taken over.",
+                detail=f"{problem}; it was to become {request.address} of {request.deployment.name}.",
+                resolution="Name another machine.",
+            )
+        others = (self._claims.ask(owner_of(request)) or Claims()).mine
+        other = next((str(server["id"]) for server in others if server["id"] != machine_id), "")
+        if other:
+            raise two_of_them(f"machine {request.address} of {request.deployment.name}", other, machine_id)
+
+    @property
+    def _adjusting(self) -> Adjusting:
+        return Adjusting(
+            self._api,
+            self._groups,
+            self._flavors,
+            self._by_id.ask,
+            self._surroundings,
+            self._machine,
+            self._pause,
+        )
+
+
+def _is_of(described: Mapping[str, Any], deployment: DeploymentTag) -> bool:
+    told = described.get("metadata") or {}
+    mark = mark_of_server(described)
+    return mark is not None and mark.is_of(deployment) and ADDRESS in told and TOKEN in told
+
+
+def _not_ours(machine_id: str) -> ProviderError:
+    return ProviderError(
+        "That machine is not ours.",
+        detail=f"The server {machine_id} carries no tag of this program; it is left alone.",
+        resolution="Remove it yourself if it is not needed.",
+    )
