@@ -88,12 +88,13 @@ class AwsGround:
         return found
 
     def parts(self) -> Mapping[str, int]:
-        """How many shared parts of each kind there are."""
+        """How many shared parts of each kind there are; of subnets those that have a way out of their own."""
         client = self.client
         filters = [{"Name": "tag:continuum:lineage", "Values": [self.deployment.lineage]}]
+        subnets = client.describe_subnets(Filters=filters)["Subnets"]
         return {
             "networks": len(client.describe_vpcs(Filters=filters)["Vpcs"]),
-            "subnets": len(client.describe_subnets(Filters=filters)["Subnets"]),
+            "subnets": sum({"Key": "continuum:part", "Value": "inside"} not in s["Tags"] for s in subnets),
             "gateways": len(client.describe_internet_gateways(Filters=filters)["InternetGateways"]),
             "groups": len(client.describe_security_groups(Filters=filters)["SecurityGroups"]),
             "keys": len(client.describe_key_pairs(Filters=filters)["KeyPairs"]),

@@ -90,6 +90,21 @@ def _remove_group(api: Api, identifier: str) -> None:
     api.call("delete_security_group", doing, GroupId=identifier)
 
 
+def _remove_table(api: Api, identifier: str) -> None:
+    filters = [{"Name": "route-table-id", "Values": [identifier]}]
+    doing = f"removing {identifier}"
+    for found in api.list("describe_route_tables", "RouteTables", doing, Filters=filters):
+        for association in found.get("Associations", []):
+            name = str(association["RouteTableAssociationId"])
+            try:
+                api.call("disassociate_route_table", doing, AssociationId=name)
+            except ApiError as error:
+                # The subnet that used it is gone already, and its association goes with it.
+                if not error.is_absent:
+                    raise
+    api.call("delete_route_table", doing, RouteTableId=identifier)
+
+
 MACHINE = "machine"
 _KINDS = (
     _Kind(
@@ -118,13 +133,7 @@ _KINDS = (
     _Kind("security group", "describe_security_groups", "SecurityGroups", "GroupId", _remove_group),
     _Kind("key pair", "describe_key_pairs", "KeyPairs", "KeyPairId", _remove_key),
     _Kind("subnet", "describe_subnets", "Subnets", "SubnetId", _call("delete_subnet", "SubnetId")),
-    _Kind(
-        "route table",
-        "describe_route_tables",
-        "RouteTables",
-        "RouteTableId",
-        _call("delete_route_table", "RouteTableId"),
-    ),
+    _Kind("route table", "describe_route_tables", "RouteTables", "RouteTableId", _remove_table),
     _Kind(
         "internet gateway",
         "describe_internet_gateways",

@@ -222,7 +222,7 @@ def test_shared_parts_that_were_removed_behind_our_back_are_made_anew(bed: Bed) 
 def test_what_is_still_held_is_removed_as_soon_as_it_is_let_go(bed: Bed) -> None:
     provider = bed.provider()
     provider.delete(provider.create(bed.request()).id)
-    bed.api.refuse("DeleteSubnet", "DependencyViolation", times=2)
+    bed.api.refuse("DeleteSubnet", "DependencyViolation", times=4)
     bed.api.refuse("DeleteSecurityGroup", "DependencyViolation", times=1)
     provider.release(bed.deployment)
     assert bed.pauses == [1.0, 2.0, 4.0]
