@@ -1,11 +1,14 @@
-"""A stand-in for the troubles of AWS: a proxy before its emulator that refuses, breaks off and alters as it is told.
+"""A stand-in for the troubles of a cloud: a proxy before a server that refuses, breaks off and alters as it is told.
 
-What is not to fail goes through unchanged. It knows operations by the ``Action`` of a request, as EC2 and STS have it.
+What is not to fail goes through unchanged. It knows operations by the ``Action`` of a request, as EC2 and STS have it,
+or else by its method and path, without the version and with a star for each identifier: ``PUT /networks/*/tags``.
 """
 
 from __future__ import annotations
 
 import http.client
+import json
+import re
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,6 +18,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit
+
+_VERSION = re.compile(r"^/v\d[\d.]*(?=/)")
+_IDENTIFIER = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}")
+_KEPT = {"connection", "content-length", "transfer-encoding"}
+"""Headers that are a connection's own."""
 
 _ERROR = """<?xml version="1.0" encoding="UTF-8"?>
 <Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors><RequestID>1</RequestID></Response>"""
@@ -70,6 +78,21 @@ class FaultyApi:
         body = _ERROR.format(code=code, message=message).encode()
         self._faults.append(Fault(operation, skip, times, (status, body, headers or {})))
 
+    def answer(
+        self,
+        operation: str,
+        status: int,
+        content: object = None,
+        *,
+        times: int = 1,
+        skip: int = 0,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        """Answer with JSON."""
+        told = {"Content-Type": "application/json", **(headers or {})}
+        body = json.dumps({} if content is None else content).encode()
+        self._faults.append(Fault(operation, skip, times, (status, body, told)))
+
     def cut_after(self, operation: str, *, times: int = 1, skip: int = 0) -> None:
         """Carry it out, and end the connection without an answer."""
         self._faults.append(Fault(operation, skip, times, cut=True))
@@ -102,6 +125,11 @@ class FaultyApi:
         return None
 
 
+def operation_of(method: str, path: str) -> str:
+    """What a request without an action is for."""
+    return f"{method} {_IDENTIFIER.sub('*', _VERSION.sub('', urlsplit(path).path))}"
+
+
 @contextmanager
 def faulty_api(behind: str) -> Iterator[FaultyApi]:
     """Runs one on a free port of loopback, in front of the server at ``behind``."""
@@ -115,31 +143,43 @@ def faulty_api(behind: str) -> Iterator[FaultyApi]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             operation = parse_qs(body.decode(errors="replace")).get("Action", [""])[0]
             operation = operation or self.headers.get("X-Amz-Target", "").rpartition(".")[2]
+            operation = operation or operation_of(self.command, self.path)
             fault = api.meet(operation)
             if fault is not None and fault.answer is not None:
                 self._send(*fault.answer)
                 return
-            status, content, headers = self._forward(body)
+            try:
+                status, content, headers = self._forward(body)
+            except OSError:
+                self._end()
+                return
             if fault is not None and fault.cut:
-                self.close_connection = True
-                self.connection.shutdown(socket.SHUT_RDWR)
+                self._end()
                 return
             self._send(status, fault.change(content) if fault is not None else content, headers)
 
+        def _end(self) -> None:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+        do_GET = do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815 - as the class below looks for them
+
         def _forward(self, body: bytes) -> tuple[int, bytes, dict[str, str]]:
             connection = http.client.HTTPConnection(address, timeout=60)
-            headers = {k: v for k, v in self.headers.items() if k.lower() not in {"connection", "content-length"}}
-            connection.request("POST", self.path, body, headers)
+            headers = {k: v for k, v in self.headers.items() if k.lower() not in _KEPT}
+            connection.request(self.command, self.path, body, headers)
             response = connection.getresponse()
             content = response.read()
             connection.close()
-            return response.status, content, {"Content-Type": response.headers.get("Content-Type", "text/xml")}
+            told = {k: v for k, v in response.headers.items() if k.lower() not in _KEPT | {"date", "server"}}
+            return response.status, content, told
 
         def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
             self.send_response(status)
-            for name, value in {"Content-Type": "text/xml", **headers}.items():
+            for name, value in ({"Content-Type": "text/xml"} | headers).items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
+            if status != 204:
+                self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
 

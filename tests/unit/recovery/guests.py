@@ -1,4 +1,4 @@
-"""Guests for machines of EC2 that no emulator boots: OpenSSH's own server for each, set up by what cloud-init is told.
+"""Guests for machines of clouds that nobody boots: OpenSSH's own server for each, set up by what cloud-init is told.
 
 All but the address and port that SSH connects to, and the login name, is as the provider tells it.
 """
@@ -17,10 +17,15 @@ import yaml
 from orchestrator.providers.aws.provider import AwsProvider
 from orchestrator.providers.base import DeploymentTag, Machine, MachineRequest
 from orchestrator.providers.cloud_init import user_data
+from orchestrator.providers.openstack.provider import OpenStackProvider
 from orchestrator.topology.model import Value
 from tests.unit.remote.openssh_server import USER, Server, openssh_server
 
 PROVIDER = "tests.unit.recovery.guests:AwsWithGuests"
+OPENSTACK_PROVIDER = "tests.unit.recovery.guests:OpenStackWithGuests"
+
+Told = Callable[[Machine, MachineRequest], str]
+"""What a machine is told at its first start, as its user data."""
 
 
 class Guests:
@@ -29,11 +34,13 @@ class Guests:
     Args:
         folder: For their files.
         stack: Ends them.
+        told: What a machine is told.
     """
 
     current: ClassVar[Guests]
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, told: Told) -> None:
+        self._told = told
         self._folder = folder
         self._stack = stack
         self._guard = Lock()
@@ -44,7 +51,7 @@ class Guests:
         with self._guard:
             if machine.id in self.servers:
                 return
-            told = yaml.safe_load(user_data(request))
+            told = yaml.safe_load(self._told(machine, request))
             folder = self._folder / machine.id
             paths = f"SetEnv GUEST_KEY={folder}/host_key GUEST_PID={folder}/pid"
             server = openssh_server(
@@ -71,15 +78,15 @@ class Guests:
 
 
 @contextmanager
-def guests(folder: Path) -> Iterator[Guests]:
+def guests(folder: Path, told: Told = lambda _, request: user_data(request)) -> Iterator[Guests]:
     """Guests for the time of the block."""
     with ExitStack() as stack:
-        Guests.current = Guests(folder, stack)
+        Guests.current = Guests(folder, stack, told)
         yield Guests.current
 
 
-class AwsWithGuests(AwsProvider):
-    """The provider, whose machines are reached."""
+class WithGuests:
+    """A provider of a cloud, whose machines are reached."""
 
     def create(self, request: MachineRequest, progress: Callable[[str], None] = lambda _: None) -> Machine:
         """Make it, and boot it."""
@@ -102,3 +109,11 @@ class AwsWithGuests(AwsProvider):
     def find(self, deployment: DeploymentTag) -> Sequence[Machine]:
         """Find it."""
         return [Guests.current.met(machine) for machine in super().find(deployment)]
+
+
+class AwsWithGuests(WithGuests, AwsProvider):
+    """On AWS."""
+
+
+class OpenStackWithGuests(WithGuests, OpenStackProvider):
+    """On OpenStack."""
