@@ -15,6 +15,7 @@ from orchestrator.planning.drift import compare_attributes, drifted, in_words
 from orchestrator.planning.observation import Difference, Observation, Presence
 from orchestrator.planning.records import instance_of_record
 from orchestrator.providers.base import (
+    LABELS,
     SECURITY_RULES,
     Cloud,
     Machine,
@@ -26,6 +27,9 @@ from orchestrator.providers.base import (
 from orchestrator.providers.registry import load_provider
 from orchestrator.remote.target import is_host_key
 from orchestrator.topology.model import Value
+
+_SET_ANEW = (SECURITY_RULES, LABELS)
+"""What is set as it is wanted now whenever a machine is asked for."""
 
 BOOT_TIMEOUT = 180.0
 """Seconds from "the provider has it running" to "SSH answers"."""
@@ -162,12 +166,11 @@ def _new_host_key() -> str:
 def mended(machine: Machine, provider: MachineProvider, request: OperationRequest) -> Machine:
     """The machine set up as it was recorded, where somebody changed it since, and running."""
     recorded = request.record.attributes
-    # Who reaches it was set anew as it is wanted now when it was asked for.
-    changed = tuple(d for d in compare_attributes(recorded, machine.setup) if d.name != SECURITY_RULES)
+    changed = tuple(d for d in compare_attributes(recorded, machine.setup) if d.name not in _SET_ANEW)
     if changed:
         request.progress(f"setting it up as it was: {in_words(changed)}")
         machine = provider.adjust(machine.id, {d.name: d.recorded for d in changed})
-        still = tuple(d for d in compare_attributes(recorded, machine.setup) if d.name != SECURITY_RULES)
+        still = tuple(d for d in compare_attributes(recorded, machine.setup) if d.name not in _SET_ANEW)
         if still:
             raise ProviderError(
                 "A machine could not be set up as it was.",

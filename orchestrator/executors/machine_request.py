@@ -51,6 +51,7 @@ def machine_request(
         image=_text(properties.get("image_id")),
         flavor=_text(properties.get("flavor")),
         disk_gb=math.ceil(_mebibytes(host.get("disk_size", "0")) / 1024),
+        volumes_gb=volumes_of(instance),
         gpus=_whole(properties.get("num_gpus")),
         gpu_memory_mb=_whole(properties.get("gpu_memory_mb")),
         gpu_model=f"{_text(properties.get('gpu_vendor'))} {_text(properties.get('gpu_model'))}".strip(),
@@ -76,6 +77,13 @@ def access_of(instance: DesiredInstance) -> Access:
         public_ports=tuple(_whole(port) for port in ports) if isinstance(ports, list) else (),
         jump=front,
     )
+
+
+def volumes_of(instance: DesiredInstance) -> tuple[int, ...]:
+    """Sizes of the machine's data volumes in GB: those that the template names, else the one of the profile."""
+    named = instance.properties.get("data_volumes")
+    sizes = named if isinstance(named, list) and named else [instance.settings.get("data_volume") or None]
+    return tuple(_whole(size) for size in sizes if size is not None)
 
 
 def networks_in(text: str) -> tuple[str, ...]:

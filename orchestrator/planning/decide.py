@@ -21,8 +21,8 @@ _EACH = "properties.hosts"
 _WAY = frozenset({"key_file", "key_passphrase", "become_password"})
 """Parts of an entry of ``hosts`` that say how its owner logs in, and not which machine it is."""
 
-_RULES = frozenset({"properties.public_ports", "settings.ssh_from"})
-"""Inputs that say who reaches a machine, and not which machine it is."""
+_RULES = frozenset({"properties.public_ports", "settings.ssh_from", "settings.tags"})
+"""Inputs that say who reaches a machine, or what people call it, and not which machine it is."""
 
 _ABOUT_PLACE = (HOST, MACHINE, CONNECTS_TO)
 

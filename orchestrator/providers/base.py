@@ -43,6 +43,13 @@ for now.
 """
 
 
+LABELS = "tags"
+"""Name in ``Machine.setup`` of a cloud's tags that the user gave, and of the name that people see.
+
+By name, with ``None`` for one that is not there any longer. Like the rules, they are set as they are asked for now.
+"""
+
+
 PRIVATE_ADDRESS = "private_address"
 """Name in ``Machine.details`` of the address by which machines of a cloud reach each other.
 
@@ -90,6 +97,7 @@ class MachineRequest:
         image: Operating system as ``scheme://place/identifier``; empty where the provider has its own.
         flavor: The cloud's name for the size; empty for the cheapest that has what is asked for.
         disk_gb: Least size of its disk; 0 for what image and flavor bring.
+        volumes_gb: Sizes of empty volumes that it has besides that disk; they are made and removed with it.
         gpus: Least number of graphics processors.
         gpu_memory_mb: Least memory of one of them; 0 if it does not matter.
         gpu_model: Their model, as people write it (``NVIDIA T4``); empty if it does not matter.
@@ -115,6 +123,7 @@ class MachineRequest:
     image: str = ""
     flavor: str = ""
     disk_gb: int = 0
+    volumes_gb: tuple[int, ...] = ()
     gpus: int = 0
     gpu_memory_mb: int = 0
     gpu_model: str = ""
@@ -187,6 +196,7 @@ class MachineProvider(Protocol):
     Attributes:
         max_parallel: How many machines it makes or removes at the same time at most.
         can_start: Whether it can start a machine that was stopped. One that cannot finds such a machine unreachable.
+        has_volumes: Whether it makes ``volumes_gb``. One that does not say so makes none, and is not asked for any.
     """
 
     max_parallel: int
@@ -201,7 +211,8 @@ class MachineProvider(Protocol):
     def create(self, request: MachineRequest, progress: Callable[[str], None] = lambda _: None) -> Machine:
         """Make the machine and start it, or return the one that already carries ``request.token``.
 
-        Of one that is there already nothing is changed but who reaches it, which is set as ``request.access`` says.
+        Of one that is there already nothing is changed but who reaches it, which is set as ``request.access`` says, and
+        the user's tags.
         ``progress`` gets a line when something takes long, such as making an image for the first time.
         Shared parts (network, key) are made when they are missing. Returns once the provider has the machine running;
         whether SSH answers is the caller's business.

@@ -20,7 +20,7 @@ SUBNET, NETWORK, KEY_NAME, ZONE = "subnet", "network", "key_name", "zone"
 """Settings: a subnet, network and key pair of the user's own, and the zone of a network of ours."""
 
 TAGS_SETTING = "tags"
-"""Setting: further tags, by name, of everything that is made."""
+"""Setting: further tags of everything that is made, by name or as ``NAME=VALUE,NAME=VALUE``."""
 
 RANGE = IPv4Network("10.64.0.0/16")
 """Addresses of a network of ours; K3s has 10.42.0.0/16 and 10.43.0.0/16 for itself."""
@@ -40,6 +40,9 @@ def setting(request: MachineRequest, name: str) -> str:
 def labels_of(request: MachineRequest) -> dict[str, str]:
     """Tags that the user asks for besides ours."""
     given = request.settings.get(TAGS_SETTING)
+    if isinstance(given, str):
+        pairs = [entry.partition("=") for entry in given.split(",") if entry.strip()]
+        return {name.strip(): value.strip() for name, _, value in pairs}
     return {name: str(value) for name, value in given.items()} if isinstance(given, Mapping) else {}
 
 

@@ -58,6 +58,11 @@ def is_provider(name: str) -> bool:
     return name.partition("/")[0] in PROVIDERS
 
 
+def has_volumes(name: str) -> bool:
+    """Whether the provider makes data volumes; nothing is connected to for this."""
+    return bool(getattr(load_provider(name), "has_volumes", False))
+
+
 def is_cloud(name: str) -> bool:
     """Whether this version has the provider and it orders from somebody else; nothing is connected to for this."""
     return is_provider(name) and isinstance(load_provider(name), Cloud)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from orchestrator.diagnostics import Diagnostic, error
 from orchestrator.executors.existing import missing_access, unused_credentials
+from orchestrator.executors.machine_request import volumes_of
 from orchestrator.executors.places import missing_place, unused_hosts
 from orchestrator.executors.registry import EXECUTORS
 from orchestrator.planning.actions import RENEWALS
 from orchestrator.planning.plan import CHANGING, Plan
-from orchestrator.providers.registry import PROVIDERS, is_provider
+from orchestrator.providers.registry import PROVIDERS, has_volumes, is_provider
 from orchestrator.state.secret_references import SecretResolver
 from orchestrator.state.secrets import SecretStore, references
 
@@ -39,6 +40,15 @@ def check_plan(plan: Plan, secrets: SecretStore) -> tuple[Diagnostic, ...]:
                 "Nothing implements this node.",
                 f"Type {instance.type} of {instance.node} has no operation under profile {plan.profile!r}, so it "
                 "cannot be made. Rehearse with --rehearse, where something else takes its place.",
+                address=instance.node,
+            )
+        elif change.action in RENEWALS and volumes_of(instance) and not has_volumes(provider):
+            sizes = " and ".join(f"{size} GB" for size in volumes_of(instance))
+            found[instance.node] = error(
+                "The provider makes no data volumes.",
+                f"{instance.address} is to have a data volume ({sizes}), and provider {provider!r} of profile "
+                f"{plan.profile!r} cannot make one. Leave it out (data_volumes in the template, --data-volume), or "
+                "have the machine made where there are volumes.",
                 address=instance.node,
             )
         elif change.action in RENEWALS and (reason := missing_place(instance) or missing_access(instance)):

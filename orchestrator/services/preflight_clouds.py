@@ -31,8 +31,8 @@ def check_clouds(plan: Plan, seconds: float = PATIENCE) -> tuple[Diagnostic, ...
     """
     wanted = [change.instance for change in plan.changes.values() if change.action in RENEWALS]
     kept = [change.instance for change in plan.changes.values() if change.action is Action.UPDATE]
-    # Who reaches a machine is set anew with whatever is changed of it.
-    found = [finding for instance in _at_clouds(kept) for finding in _who_reaches(instance)]
+    # Who reaches a machine, and its tags, are set anew with whatever is changed of it.
+    found = [finding for instance in _at_clouds(kept) for finding in (*_who_reaches(instance), *_tags(instance))]
     found += check_machines(wanted, DeploymentTag(plan.deployment, plan.lineage), seconds)
     return _each_once(found, [*wanted, *kept])
 
@@ -44,7 +44,7 @@ def check_machines(
     machines: dict[str, list[DesiredInstance]] = {}
     for instance in _at_clouds(tuple(wanted)):
         machines.setdefault(instance.provider, []).append(instance)
-    found = [finding for instances in machines.values() for i in instances for finding in _who_reaches(i)]
+    found = [finding for instances in machines.values() for i in instances for finding in (*_who_reaches(i), *_tags(i))]
     asks = {name: _asking(name, instances, tag) for name, instances in machines.items()}
     for name, answer in all_at_once(asks, seconds).items():
         found += _told(name, answer, seconds)
@@ -83,6 +83,19 @@ def _who_reaches(instance: DesiredInstance) -> Iterable[Diagnostic]:
                 "A network cannot be understood.",
                 f"{instance.address}: --ssh-from has {network!r} ({reason}). Write address/bits, for example "
                 "203.0.113.7/32 for one computer.",
+                address=instance.address,
+            )
+
+
+def _tags(instance: DesiredInstance) -> Iterable[Diagnostic]:
+    """What is wrong with the tags that are asked for."""
+    for entry in str(instance.settings.get("tags") or "").split(","):
+        name, equals, _ = entry.partition("=")
+        if entry.strip() and not (name.strip() and equals):
+            yield error(
+                "A tag cannot be understood.",
+                f"{instance.address}: --tags has {entry.strip()!r}. Write NAME=VALUE,NAME=VALUE, for example "
+                "team=vision,cost-centre=17.",
                 address=instance.address,
             )
 

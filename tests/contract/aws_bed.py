@@ -100,6 +100,14 @@ class AwsGround:
             "keys": len(client.describe_key_pairs(Filters=filters)["KeyPairs"]),
         }
 
+    def volumes(self, machine: Machine) -> list[int]:
+        described = self.instance(machine.id)
+        ids = {d["DeviceName"]: d["Ebs"]["VolumeId"] for d in described["BlockDeviceMappings"]}
+        ids.pop(described["RootDeviceName"], None)
+        found = self.client.describe_volumes(VolumeIds=list(ids.values()))["Volumes"] if ids else []
+        sizes = {one["VolumeId"]: int(one["Size"]) for one in found}
+        return [sizes[ids[device]] for device in sorted(ids)]
+
     def by_hand(self) -> str:
         """A machine that somebody made without the program."""
         client = self.client

@@ -15,6 +15,7 @@ import pytest
 from orchestrator.diagnostics import has_errors
 from orchestrator.errors import DeployError, ProviderError
 from orchestrator.providers.base import (
+    LABELS,
     SECURITY_RULES,
     Access,
     Cloud,
@@ -51,6 +52,9 @@ class CloudGround(Protocol):
 
     def parts(self) -> Mapping[str, int]:
         """How many parts of each kind the machines of the deployment share."""
+
+    def volumes(self, machine: Machine) -> list[int]:
+        """Sizes in GB of its data volumes, in order; only asked where the provider makes such."""
 
     def by_hand(self) -> str:
         """Make a machine that nobody knows, of the architecture and image that the bed asks for."""
@@ -426,6 +430,34 @@ def test_rules_that_a_hand_changed_are_seen_and_set_back(cloud_bed: Bed) -> None
     # Another run, which knows nothing of this one.
     assert cloud_bed.another().create(request) == machine
     assert ground.open_ports(machine) == before
+
+
+def test_tags_are_set_anew_when_a_machine_is_asked_for_again(cloud_bed: Bed) -> None:
+    def asked(tags: str) -> MachineRequest:
+        return dataclasses.replace(cloud_bed.request(), settings={**cloud_bed.request().settings, "tags": tags})
+
+    machine = cloud_bed.provider.create(asked("team=vision, purpose=tests"))
+    again = cloud_bed.another().create(asked("team=sound,cost-centre=17"))
+    first, second = dict(machine.setup), dict(again.setup)
+    tags: Any = first.pop(LABELS), second.pop(LABELS)
+    assert {**tags[0], "team": "sound", "cost-centre": "17", "purpose": None} == {**tags[1], "purpose": None}
+    assert tags[0]["purpose"] == "tests"
+    assert (again.id, second) == (machine.id, first)
+    assert cloud_bed.provider.find(cloud_bed.deployment) == [again]
+
+
+def test_data_volumes_come_and_go_with_their_machine(cloud_bed: Bed) -> None:
+    if not getattr(cloud_bed.provider, "has_volumes", False):
+        return  # refused before anybody is asked: tests/unit/services/test_preflight.py
+    request = dataclasses.replace(cloud_bed.request(), volumes_gb=(20, 10))
+    machine = cloud_bed.provider.create(request)
+    assert ground_of(cloud_bed).volumes(machine) == [20, 10]
+    assert cloud_bed.another().create(request) == machine
+    listed = cloud_bed.provider.leftovers(cloud_bed.deployment)
+    assert len([r for r in listed if r.kind == "volume" and r.address == machine.address]) >= 2
+    cloud_bed.provider.delete(machine.id)
+    cloud_bed.provider.release(cloud_bed.deployment)
+    assert cloud_bed.provider.leftovers(cloud_bed.deployment) == []
 
 
 def test_another_flavor_is_seen_and_set_back(cloud_bed: Bed) -> None:

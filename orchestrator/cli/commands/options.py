@@ -37,7 +37,7 @@ def add_rehearsal(parser: argparse.ArgumentParser) -> None:
 
 
 _VIRTUAL_MACHINE = "continuum.nodes.VirtualMachine"
-_CLOUD_OPTIONS = ("ssh_from", "public_addresses", "network", "subnet")
+_CLOUD_OPTIONS = ("ssh_from", "public_addresses", "network", "subnet", "zone", "key_name", "data_volume", "tags")
 
 
 def add_clouds(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +51,10 @@ def add_clouds(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--network", metavar="ID", help="network of your own to put them into (or PROVIDER=ID,…)")
     group.add_argument("--subnet", metavar="ID", help="subnet of that network (or PROVIDER=ID,…)")
+    group.add_argument("--zone", metavar="ZONE", help="zone to make them in (or PROVIDER=ZONE,…)")
+    group.add_argument("--key-name", metavar="NAME", help="key pair of your own at the cloud (or PROVIDER=NAME,…)")
+    group.add_argument("--data-volume", metavar="GB", help="an empty volume for each of them (or PROVIDER=GB,…)")
+    group.add_argument("--tags", metavar="NAME=VALUE,…", help="further tags of what is made")
 
 
 def add_approval(parser: argparse.ArgumentParser) -> None:
@@ -174,11 +178,24 @@ def target(args: argparse.Namespace, loaded: LoadedTopology) -> Target:
             detail=f"A rehearsal orders nothing from a cloud, so that nothing is done with {named}.",
             resolution="Leave it out, or leave --rehearse out.",
         )
+    _check_volume(clouds.get("data_volume", ""))
     binary = {"k3s_binary": _binary(args.k3s_binary)} if args.k3s_binary else {}
     if not args.rehearse:
         production = Target(loaded, "production", {**binary, **clouds})
         return replace(production, options={**_remembered(production), **production.options})
     return Target(loaded, "local", {"k3s": args.k3s or ("real" if args.k3s_binary else "standin"), **binary})
+
+
+def _check_volume(text: str) -> None:
+    """See that each entry is a size."""
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        size = entry.rpartition("=")[2].strip()
+        if not (size.isdigit() and int(size) > 0):
+            raise UsageError(
+                "A size cannot be understood.",
+                detail=f"--data-volume has {entry!r}; {size!r} is no whole number of GB above 0.",
+                resolution="Write it as `--data-volume 100` or `--data-volume aws/eu-central-1=100`.",
+            )
 
 
 def _remembered(target: Target) -> dict[str, str]:

@@ -9,10 +9,10 @@ from orchestrator.errors import ProviderError
 from orchestrator.providers.access_rules import BEHIND, divide
 from orchestrator.providers.aws.api import Api
 from orchestrator.providers.aws.failures import ApiError
-from orchestrator.providers.aws.instances import FLAVOR, GONE, LABELS, METADATA, SESSIONS_ONLY, state_of
+from orchestrator.providers.aws.instances import FLAVOR, GONE, METADATA, SESSIONS_ONLY, VOLUMES, state_of
 from orchestrator.providers.aws.security import SecurityGroups
 from orchestrator.providers.aws.tags import NAME, tag_list, tags_of
-from orchestrator.providers.base import SECURITY_RULES, DeploymentTag, Machine, MachineRequest
+from orchestrator.providers.base import LABELS, SECURITY_RULES, DeploymentTag, Machine, MachineRequest
 from orchestrator.providers.cloud_parts import ADDRESS, DEPLOYMENT, LINEAGE, SUBNET
 from orchestrator.providers.waiting import Pause, wait_for
 from orchestrator.topology.model import Value
@@ -64,6 +64,13 @@ class Adjusting:
                 "A machine cannot be moved to another network.",
                 detail=f"{machine_id} is in {present[SUBNET]} and is to be in {differing[SUBNET]}; AWS moves none.",
                 resolution="Make it anew with `--replace`, or accept it with `--refresh-only`.",
+            )
+        if VOLUMES in differing:
+            raise ProviderError(
+                "A machine has other volumes than it was made with.",
+                detail=f"{machine_id} has {present[VOLUMES]} and is to have {differing[VOLUMES]}.",
+                resolution="Attach it again so that it goes with the machine, make the machine anew with "
+                "`--replace`, or accept it with `--refresh-only`.",
             )
         steps: dict[str, Callable[[Mapping[str, Any], Value], None]] = {
             LABELS: self._set_labels,

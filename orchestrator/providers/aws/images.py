@@ -28,6 +28,7 @@ class Image:
         uefi: Whether it boots in the way that secure boot needs.
         tpm: Whether it measures what it boots.
         windows: Whether it is another system than machines need.
+        devices: Names of all disks that it brings.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Image:
     uefi: bool
     tpm: bool
     windows: bool
+    devices: frozenset[str] = frozenset()
 
 
 def image_id(request: MachineRequest, region: str) -> str:
@@ -76,6 +78,7 @@ def parse_image(described: Mapping[str, Any]) -> Image:
         uefi=str(described.get("BootMode", "")) in {"uefi", "uefi-preferred"},
         tpm=str(described.get("TpmSupport", "")) == "v2.0",
         windows=str(described.get("Platform", "")).lower() == "windows",
+        devices=frozenset(str(d.get("DeviceName", "")) for d in described.get("BlockDeviceMappings", [])),
     )
 
 

@@ -21,15 +21,18 @@ from orchestrator.providers.aws.tags import (
     tag_filter,
     tags_of,
 )
-from orchestrator.providers.base import PRIVATE_ADDRESS, SECURITY_RULES, Machine, MachineRequest, MachineState
+from orchestrator.providers.base import LABELS, PRIVATE_ADDRESS, SECURITY_RULES, Machine, MachineRequest, MachineState
 from orchestrator.providers.cloud_init import USER, user_data
 from orchestrator.providers.cloud_parts import ADDRESS, HOST_KEY, LINEAGE, TOKEN
 from orchestrator.providers.waiting import TAG_PAUSES, Pause, wait_for
 from orchestrator.topology.model import Value
 
 SSH_PORT = 22
-FLAVOR, LABELS, SUBNET, METADATA = "flavor", "tags", "subnet", "metadata"
-"""Names in a machine's setup, besides the security rules."""
+FLAVOR, SUBNET, METADATA, VOLUMES = "flavor", "subnet", "metadata", "data_volumes"
+"""Names in a machine's setup, besides the security rules and tags. Of volumes the devices are told that they are at."""
+
+DEVICES = tuple(f"/dev/sd{letter}" for letter in "fghijklmnop")
+"""Where AWS recommends to attach data volumes."""
 
 SESSIONS_ONLY: dict[str, Any] = {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"}
 """Metadata is only told within a session, and not to what is one hop further: a container."""
@@ -75,6 +78,7 @@ def setup_of(described: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any
         SECURITY_RULES: rules,
         LABELS: set_labels(tags_of(described)),
         SUBNET: str(described.get("SubnetId", "")),
+        VOLUMES: _volumes(described),
         METADATA: _metadata(described.get("MetadataOptions") or {}),
     }
 
@@ -104,12 +108,36 @@ def launch_arguments(
         arguments["NetworkInterfaces"] = [{**interface, "AssociatePublicIpAddress": False}]
     else:
         arguments |= {"SubnetId": subnet.id, "SecurityGroupIds": list(groups)}
-    if request.disk_gb > image.root_gb:
-        disk = {"VolumeSize": request.disk_gb, "VolumeType": "gp3", "DeleteOnTermination": True}
-        arguments["BlockDeviceMappings"] = [{"DeviceName": image.root_device, "Ebs": disk}]
+    disks = {image.root_device: request.disk_gb} if request.disk_gb > image.root_gb else {}
+    disks |= dict(zip(free_devices(image), request.volumes_gb, strict=False))
+    if disks:
+        arguments["BlockDeviceMappings"] = [
+            {"DeviceName": name, "Ebs": {"VolumeSize": size, "VolumeType": "gp3", "DeleteOnTermination": True}}
+            for name, size in disks.items()
+        ]
     if request.spot:
         arguments["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": {"SpotInstanceType": "one-time"}}
     return arguments
+
+
+def free_devices(image: Image) -> tuple[str, ...]:
+    """Where data volumes can be attached to a machine of an image."""
+    return tuple(name for name in DEVICES if name not in image.devices)
+
+
+def check_devices(image: Image, request: MachineRequest) -> None:
+    """See that there is room for all data volumes.
+
+    Raises:
+        ProviderError: If there are too many.
+    """
+    room = len(free_devices(image))
+    if len(request.volumes_gb) > room:
+        raise ProviderError(
+            "A machine cannot have so many volumes.",
+            detail=f"{request.address} is to have {len(request.volumes_gb)} data volumes; AWS has names for {room}.",
+            resolution="Ask for fewer and larger ones.",
+        )
 
 
 class Instances:
@@ -215,6 +243,14 @@ def ended(described: Mapping[str, Any] | None, address: str) -> ProviderError:
         resolution=resolution,
         doc="docs/clouds.md",
     )
+
+
+def _volumes(described: Mapping[str, Any]) -> list[Value]:
+    """Where the volumes are that go with it, but for the one that it boots from; what others attach does not go."""
+    root = described.get("RootDeviceName")
+    attached = described.get("BlockDeviceMappings", [])
+    going = (d for d in attached if d["DeviceName"] != root and d.get("Ebs", {}).get("DeleteOnTermination"))
+    return [str(disk["DeviceName"]) for disk in sorted(going, key=lambda disk: str(disk["DeviceName"]))]
 
 
 def _metadata(options: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from orchestrator.providers.aws.api import Api
 from orchestrator.providers.aws.failures import ApiError
 from orchestrator.providers.aws.flavors import Flavor, Flavors
 from orchestrator.providers.aws.images import Images
-from orchestrator.providers.aws.instances import ALIVE, Instances
+from orchestrator.providers.aws.instances import ALIVE, Instances, check_devices
 from orchestrator.providers.aws.network import SharedParts, Subnet
 from orchestrator.providers.aws.way_out import nat_gateways_of
 from orchestrator.providers.base import MachineRequest
@@ -86,7 +86,10 @@ class Preflight:
         def look_at_subnet() -> None:
             subnet[0] = self._parts.given_subnet(request)
 
-        steps: list[Callable[[], object]] = [lambda: self._images.of(request), look_at_flavor, look_at_subnet]
+        def look_at_image() -> None:
+            check_devices(self._images.of(request), request)
+
+        steps: list[Callable[[], object]] = [look_at_image, look_at_flavor, look_at_subnet]
         for step in steps:
             try:
                 step()

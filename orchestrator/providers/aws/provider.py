@@ -17,12 +17,28 @@ from orchestrator.providers.aws.api import Api
 from orchestrator.providers.aws.failures import ApiError
 from orchestrator.providers.aws.flavors import ARCHITECTURES, Flavor, Flavors
 from orchestrator.providers.aws.images import Images
-from orchestrator.providers.aws.instances import GONE, Instances, Owner, ended, launch_arguments, machine_of, state_of
+from orchestrator.providers.aws.instances import (
+    GONE,
+    Instances,
+    Owner,
+    check_devices,
+    ended,
+    launch_arguments,
+    machine_of,
+    state_of,
+)
 from orchestrator.providers.aws.network import SharedParts, Subnet
 from orchestrator.providers.aws.preflight import Preflight, pick_zones
 from orchestrator.providers.aws.removal import Inventory
 from orchestrator.providers.aws.security import SecurityGroups
-from orchestrator.providers.aws.tags import deployment_filter, machine_tags, tag_filter, tag_list, tags_of
+from orchestrator.providers.aws.tags import (
+    deployment_filter,
+    label_changes,
+    machine_tags,
+    tag_filter,
+    tag_list,
+    tags_of,
+)
 from orchestrator.providers.aws.way_out import INSIDE
 from orchestrator.providers.base import DeploymentTag, Machine, MachineRequest, Owned, Resource
 from orchestrator.providers.cloud_parts import (
@@ -70,6 +86,7 @@ class AwsProvider:
 
     max_parallel = 16
     can_start = True
+    has_volumes = True
 
     def __init__(self, region: str = "", pause: Pause = sleep) -> None:
         self._api = Api(region)
@@ -106,6 +123,7 @@ class AwsProvider:
             if state_of(existing) == "pending":
                 described = self._wait_until_running(machine_id, request.address)
             self._set_groups(request, described)
+            self._set_labels(request, described)
         is_public = bool(described.get("PublicIpAddress"))
         if request.access.public and not is_public:
             self._parts.check_outside(request, str(described.get("SubnetId", "")))
@@ -216,6 +234,7 @@ class AwsProvider:
     def _launch(self, request: MachineRequest, progress: Callable[[str], None]) -> str:
         """Start an instance with all that it shares; that is looked for anew if it was removed behind our back."""
         image, flavor = self._images.of(request), self._flavors.choose(request)
+        check_devices(image, request)
         for attempt in (1, 2):
             subnet, groups, key_name = self._shared(request, flavor, progress)
             progress(f"asking AWS for a {flavor.name} in {subnet.zone}")
@@ -264,6 +283,15 @@ class AwsProvider:
             doing = f"setting who reaches {request.address}"
             machine_id = str(described["InstanceId"])
             self._api.call("modify_instance_attribute", doing, InstanceId=machine_id, Groups=list(wanted))
+
+    def _set_labels(self, request: MachineRequest, described: Mapping[str, Any]) -> None:
+        """Let it have the tags that are asked for now; what is in order costs no call."""
+        wanted, surplus = label_changes(tags_of(described), request)
+        resources, doing = [str(described["InstanceId"])], f"setting the tags of {request.address}"
+        if wanted:
+            self._api.call("create_tags", doing, Resources=resources, Tags=tag_list(wanted))
+        if surplus:
+            self._api.call("delete_tags", doing, Resources=resources, Tags=[{"Key": name} for name in surplus])
 
     def _known_of(self, deployment: DeploymentTag) -> _Known:
         with self._lock:

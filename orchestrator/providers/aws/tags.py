@@ -46,6 +46,20 @@ def machine_tags(request: MachineRequest, *, with_host_key: bool = True) -> dict
     return tags
 
 
+def label_changes(tags: Mapping[str, str], request: MachineRequest) -> tuple[dict[str, str], list[str]]:
+    """What to set, and what to take away, so that a machine has the name and the user's tags that are asked for.
+
+    Args:
+        tags: The machine's as they are now.
+        request: What is asked for.
+    """
+    wanted = {**labels_of(request), NAME: part_name(request.deployment, request.hostname)}
+    wanted[LABELS] = ",".join(sorted(labels_of(request)))
+    before = filter(None, tags.get(LABELS, "").split(","))
+    surplus = [name for name in before if name not in wanted and name in tags]
+    return {name: value for name, value in wanted.items() if tags.get(name) != value}, surplus
+
+
 def set_labels(tags: Mapping[str, str]) -> dict[str, Value]:
     """The name and the user's tags as they are now, of the tags of a machine; ``None`` for one that is not there."""
     names = [NAME, *filter(None, tags.get(LABELS, "").split(","))]

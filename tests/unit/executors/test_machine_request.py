@@ -57,6 +57,18 @@ def test_what_is_not_said_is_left_to_the_cloud() -> None:
     assert request.access == Access("cloud")
 
 
+@pytest.mark.parametrize(
+    ("named", "option", "sizes"),
+    [(None, "", ()), (None, "100", (100,)), ([20, 10], "", (20, 10)), ([20], "100", (20,)), ([], "100", (100,))],
+)
+def test_data_volumes_are_those_of_the_template_or_the_one_of_the_option(
+    named: list[int] | None, option: str, sizes: tuple[int, ...]
+) -> None:
+    properties = {**MACHINE.properties, **({} if named is None else {"data_volumes": list(named)})}
+    machine = replace(MACHINE, properties=properties, settings={**MACHINE.settings, "data_volume": option})
+    assert asked(machine).volumes_gb == sizes
+
+
 def test_the_first_machine_leads_to_the_others_by_the_same_rules() -> None:
     front, behind = asked(MACHINE).access, asked(BEHIND).access
     assert front == Access("cloud", ("203.0.113.7/32", "2001:db8::/64"), True, (443,))

@@ -73,6 +73,14 @@ def test_another_network_to_come_from_makes_no_other_machine() -> None:
     assert "ssh_from" in reason
 
 
+def test_other_tags_make_no_other_machine_and_another_volume_does() -> None:
+    assert set(actions(plan(machines(tags="team=sound"), machines(tags="team=vision"))).values()) == {Action.UPDATE}
+    assert machines(tags="team=vision,cost=17")["cloud[1]"].settings["tags"] == "team=vision,cost=17"
+    assert set(actions(plan(machines(data_volume="20"), machines())).values()) == {Action.REPLACE}
+    given = machines(zone="aws/eu-central-1=eu-central-1b", key_name="mine")["cloud[0]"].settings
+    assert (given["zone"], given["key_name"]) == ("eu-central-1b", "mine")
+
+
 def test_a_port_that_opens_makes_no_other_machine() -> None:
     opened = {
         a: replace(i, properties={**i.properties, "public_ports": [443]}) for a, i in machines(ssh_from="").items()

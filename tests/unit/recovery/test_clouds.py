@@ -284,3 +284,36 @@ def test_a_lost_state_leaves_what_a_sweep_finds(deploy: Deploy, cloud: Guests, t
     assert (group["deployment"], [r["kind"] for r in group["resources"]].count("machine")) == ("shop", 3)
     deploy("sweep", "--provider", f"aws/{REGION}", "--remove", "--auto-approve")
     assert instances() == []
+
+
+def test_what_else_is_asked_of_a_cloud_is_made_and_tags_change_in_place(
+    deploy: Deploy, cloud: Guests, tmp_path: Path
+) -> None:
+    del cloud
+    file = template(tmp_path, 2)
+    ec2().create_key_pair(KeyName="mine")
+    asked = ("--zone", f"{REGION}b", "--key-name", "mine", "--data-volume", f"aws/{REGION}=20")
+    apply(deploy, file, *FROM, *asked, "--tags", "team=vision,purpose=tests")
+    made = {i["InstanceId"]: i for i in instances()}
+    assert {i["Placement"]["AvailabilityZone"] for i in made.values()} == {f"{REGION}b"}
+    assert {i["KeyName"] for i in made.values()} == {"mine"}
+    volumes = ec2().describe_volumes(Filters=[{"Name": "size", "Values": ["20"]}])["Volumes"]
+    assert {v["Attachments"][0]["InstanceId"] for v in volumes} == set(made)
+    told = apply(deploy, file, *FROM, "--tags", "team=sound")
+    assert "tags" in told
+    assert {i["InstanceId"] for i in instances()} == set(made)
+    for instance in instances():
+        tags = {tag["Key"]: tag["Value"] for tag in instance["Tags"]}
+        assert tags["team"] == "sound"
+        assert "purpose" not in tags
+    assert "No drift" in deploy("status", "shop", "--drift")
+    ec2().create_tags(Resources=sorted(made)[:1], Tags=[{"Key": "team", "Value": "of a hand"}])
+    assert "of a hand" in deploy("status", "shop", "--drift")
+    apply(deploy, file)
+    assert "No drift" in deploy("status", "shop", "--drift")
+    refused = deploy("plan", file, *FROM, "--data-volume", "much", expect=2)
+    assert "no whole number of GB" in refused
+    refused = apply(deploy, file, *FROM, "--tags", "team", expect=2)
+    assert "A tag cannot be understood." in refused
+    deploy("destroy", "shop", "--auto-approve")
+    assert "Nothing that no state here knows" in deploy("sweep", "--provider", f"aws/{REGION}")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance, Operation
 from orchestrator.planning.plan import Change, Plan
+from orchestrator.providers.registry import PROVIDERS, has_volumes
 from orchestrator.services.preflight import check_plan
 from tests.secrets_in_memory import memory_secrets
 
@@ -44,3 +47,36 @@ def test_what_is_missing_is_told_with_the_node_and_the_place(password: str, toke
     assert found.address == "edge-oscar"
     assert found.detail.startswith(place)
     assert check_plan(plan_of(Action.NO_OP, password, token), store) == (), "what is not touched needs none"
+
+
+@pytest.mark.parametrize("provider", sorted(PROVIDERS))
+def test_a_provider_without_data_volumes_is_named_before_it_is_asked_for_one(provider: str) -> None:
+    artifact = Operation("create", "continuum.artifacts.Machine", "machine")
+    instance = DesiredInstance(
+        "cloud[0]",
+        "cloud",
+        "continuum.nodes.VirtualMachine",
+        provider=provider,
+        properties={"data_volumes": [20, 10]},
+        operations={"create": artifact},
+    )
+
+    def found(wanted: DesiredInstance) -> list[str]:
+        change = Change("cloud[0]", wanted.type, Action.CREATE, ("not there yet",), wanted)
+        plan = Plan("demo", "lineage", 1, "local", {"cloud[0]": change})
+        return [f"{one.summary} {one.detail}" for one in check_plan(plan, memory_secrets()) if "volumes" in one.summary]
+
+    told = found(instance)
+    if has_volumes(provider):
+        assert told == []
+    else:
+        (text,) = told
+        assert f"'{provider}'" in text
+        assert "20 GB and 10 GB" in text
+    assert found(replace(instance, properties={})) == []
+
+
+def test_the_clouds_that_make_data_volumes_say_so() -> None:
+    assert has_volumes("aws")
+    assert not has_volumes("local")
+    assert not has_volumes("static")

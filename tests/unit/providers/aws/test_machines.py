@@ -279,3 +279,51 @@ def test_a_rule_is_read_back_from_its_text_and_goes_to_its_group() -> None:
 
 def own(bed: Bed) -> list[dict[str, Any]]:
     return [{"Name": "tag:continuum:lineage", "Values": [bed.deployment.lineage]}]
+
+
+def test_data_volumes_are_where_the_image_has_nothing_and_tagged_in_the_same_call(bed: Bed) -> None:
+    provider = bed.provider()
+    machine = provider.create(bed.request(disk_gb=40, volumes_gb=(20, 10)))
+    assert bed.ground.volumes(machine) == [20, 10]
+    assert machine.setup["data_volumes"] == ["/dev/sdf", "/dev/sdg"]
+    filters = [{"Name": "attachment.instance-id", "Values": [machine.id]}]
+    disks = bed.ground.client.describe_volumes(Filters=filters)["Volumes"]
+    assert sorted(disk["Size"] for disk in disks) == [10, 20, 40]
+    assert all({"Key": "continuum:lineage", "Value": bed.deployment.lineage} in disk["Tags"] for disk in disks)
+    assert bed.api.count()["CreateTags"] == bed.api.count()["CreateVolume"] == 0
+
+
+def test_a_volume_that_somebody_took_is_told_and_what_others_attach_is_not(bed: Bed) -> None:
+    provider, client = bed.provider(), bed.ground.client
+    machine = provider.create(bed.request(volumes_gb=(20,)))
+    zone = bed.ground.instance(machine.id)["Placement"]["AvailabilityZone"]
+    foreign = client.create_volume(AvailabilityZone=zone, Size=5)["VolumeId"]
+    client.attach_volume(VolumeId=foreign, InstanceId=machine.id, Device="/dev/xvdba")
+    assert provider.find(bed.deployment) == [machine]
+    taken = next(
+        d["Ebs"]["VolumeId"]
+        for d in bed.ground.instance(machine.id)["BlockDeviceMappings"]
+        if d["DeviceName"] == "/dev/sdf"
+    )
+    client.detach_volume(VolumeId=taken, InstanceId=machine.id, Device="/dev/sdf")
+    (found,) = provider.find(bed.deployment)
+    assert found.setup["data_volumes"] == []
+    with pytest.raises(ProviderError, match="other volumes") as refused:
+        provider.adjust(machine.id, machine.setup)
+    assert "--replace" in refused.value.resolution
+    client.detach_volume(VolumeId=foreign, InstanceId=machine.id, Device="/dev/xvdba")
+    client.delete_volume(VolumeId=foreign)
+    provider.delete(machine.id)
+    assert taken in {r.id for r in provider.leftovers(bed.deployment)}
+    provider.release(bed.deployment)
+    assert provider.leftovers(bed.deployment) == [], "what was taken off is still ours"
+
+
+def test_more_volumes_than_there_is_room_for_are_refused_beforehand(bed: Bed) -> None:
+    request = bed.request(volumes_gb=(1,) * 12)
+    assert [f.summary for f in bed.provider().check([request]) if f.is_error] == [
+        "A machine cannot have so many volumes."
+    ]
+    with pytest.raises(ProviderError, match="so many volumes"):
+        bed.provider().create(request)
+    assert bed.instances() == []
