@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from orchestrator.remote.connection import read_host_key
 from orchestrator.services.deployment import open_for_reading
 from orchestrator.state.model import InstanceRecord
 from tests.contract.aws_bed import IMAGE, OPEN, REGION
+from tests.faulty_api import faulty_api
 from tests.moto_server import aws_settings
 from tests.unit.recovery.conftest import Deploy
 from tests.unit.recovery.guests import PROVIDER, Guests, guests
@@ -316,4 +318,94 @@ def test_what_else_is_asked_of_a_cloud_is_made_and_tags_change_in_place(
     refused = apply(deploy, file, *FROM, "--tags", "team", expect=2)
     assert "A tag cannot be understood." in refused
     deploy("destroy", "shop", "--auto-approve")
+    assert "Nothing that no state here knows" in deploy("sweep", "--provider", f"aws/{REGION}")
+
+
+def stopped(machine: str, group: str) -> None:
+    del group
+    ec2().stop_instances(InstanceIds=[machine])
+
+
+def resized(machine: str, group: str) -> None:
+    stopped(machine, group)
+    ec2().modify_instance_attribute(InstanceId=machine, InstanceType={"Value": "t3.large"})
+    ec2().start_instances(InstanceIds=[machine])
+
+
+def deleted(machine: str, group: str) -> None:
+    del group
+    ec2().terminate_instances(InstanceIds=[machine])
+
+
+def opened(machine: str, group: str) -> None:
+    del machine
+    rule = {"IpProtocol": "tcp", "FromPort": 3306, "ToPort": 3306, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    ec2().authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+
+
+def closed(machine: str, group: str) -> None:
+    del machine
+    rules = ec2().describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissions"]
+    ssh = [rule for rule in rules if rule.get("FromPort") == 22]
+    ec2().revoke_security_group_ingress(GroupId=group, IpPermissions=ssh)
+
+
+def regrouped(machine: str, group: str) -> None:
+    network = ec2().describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["VpcId"]
+    made = ec2().create_security_group(GroupName="by-hand", Description="x", VpcId=network)["GroupId"]
+    ec2().modify_instance_attribute(InstanceId=machine, Groups=[made])
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "stays"),
+    [
+        (stopped, ["cloud[1] state running stopped"], True),
+        (resized, ["cloud[1] flavor t3.small t3.large"], True),
+        (deleted, ["cloud[1] presence present (not there)"], False),
+        (opened, ["cloud[1] security_rules (not there) tcp 3306 from 0.0.0.0/0"], True),
+        (closed, ["cloud[1] security_rules tcp 22 from 203.0.113.7/32 (not there)"], True),
+        (regrouped, ["cloud[1] security_rules tcp 6443 from members of cloud (not there)", "group sg-"], True),
+    ],
+)
+def test_each_change_of_a_hand_is_told_by_itself_and_gone_after_an_apply(
+    deploy: Deploy, cloud: Guests, tmp_path: Path, change: Callable[[str, str], None], words: list[str], stays: bool
+) -> None:
+    del cloud
+    file = template(tmp_path, 2)
+    apply(deploy, file)
+    assert "No drift" in deploy("status", "shop", "--drift")
+    made = {a: str(r.attributes["machine_id"]) for a, r in records().items()}
+    (front,) = [i for i in instances() if i["InstanceId"] == made["cloud[0]"]]
+    change(made["cloud[1]"], front["SecurityGroups"][0]["GroupId"])
+    told = " ".join(deploy("status", "shop", "--drift").split())
+    assert all(word in told for word in words), told
+    assert {a: str(r.attributes["machine_id"]) for a, r in records().items()} == made, "looking changes nothing"
+    assert "cloud[1]" in deploy("plan", file)
+    apply(deploy, file)
+    assert "No drift" in deploy("status", "shop", "--drift")
+    after = {a: str(r.attributes["machine_id"]) for a, r in records().items()}
+    assert (after["cloud[1]"] == made["cloud[1]"]) is stays
+    assert after["cloud[0]"] == made["cloud[0]"]
+    assert len(instances()) == 2
+
+
+def test_what_cannot_be_removed_is_listed_with_the_reason(
+    deploy: Deploy, cloud: Guests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody has put an interface of his own into a subnet of ours."""
+    del cloud
+    apply(deploy, template(tmp_path, 1))
+    filters = [{"Name": "tag-key", "Values": ["continuum:lineage"]}]
+    (subnet,) = ec2().describe_subnets(Filters=filters)["Subnets"]
+    with faulty_api(os.environ["AWS_ENDPOINT_URL"]) as api, monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", api.url)
+        patch.setattr("orchestrator.providers.aws.removal.REMOVAL_PAUSES", (0.0, 0.0))
+        api.refuse("DeleteSubnet", "DependencyViolation", "The subnet has dependencies", times=1000)
+        told = deploy("destroy", "shop", "--auto-approve", expect=1)
+    assert subnet["SubnetId"] in told
+    assert "The subnet has dependencies" in told
+    assert "Traceback" not in told
+    assert instances() == []
+    deploy("destroy", "shop", "--auto-approve")
+    assert ec2().describe_subnets(Filters=filters)["Subnets"] == []
     assert "Nothing that no state here knows" in deploy("sweep", "--provider", f"aws/{REGION}")
