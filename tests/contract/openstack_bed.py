@@ -40,15 +40,17 @@ class OpenStackGround:
     Attributes:
         deployment: Whose things are looked at.
         cloud: The control plane.
+        connection: A client that is logged in already; one of its own if there is none.
     """
 
     deployment: DeploymentTag
     cloud: OpenStackCloud
+    connection: Any = None
     _stack: ExitStack = field(default_factory=ExitStack)
 
     @cached_property
     def client(self) -> Any:
-        return self._stack.enter_context(self.cloud.connection())
+        return self.connection or self._stack.enter_context(self.cloud.connection())
 
     def clear(self) -> None:
         """Remove all that is left, whoever made it."""
@@ -139,7 +141,11 @@ class OpenStackGround:
         network = client.network.find_network("by-hand")
         if network is None:
             network = client.network.create_network(name="by-hand")
-            client.network.create_subnet(network_id=network.id, name="by-hand", ip_version=4, cidr="10.20.0.0/24")
+            cidr = {"name": "by-hand", "ip_version": 4, "cidr": "10.20.0.0/24"}
+            subnet = client.network.create_subnet(network_id=network.id, **cidr)
+            (outside,) = client.network.networks(is_router_external=True)
+            router = client.network.create_router(name="by-hand", external_gateway_info={"network_id": outside.id})
+            client.network.add_interface_to_router(router, subnet_id=subnet.id)
         server = client.compute.create_server(
             name="by-hand",
             image_id=self.image(),

@@ -12,6 +12,9 @@ from orchestrator.providers.openstack.failures import ApiError
 from orchestrator.providers.openstack.marks import Mark, mark_of, part_tags
 from orchestrator.providers.together import Together
 
+_MACHINE = "continuum:machine="
+"""Beginning of the tag that says which machine has an address, or had it last."""
+
 Owner = tuple[str, str]
 """Lineage, and address of the node instance."""
 
@@ -33,11 +36,12 @@ class FloatingAddresses:
         doing = "looking for floating addresses"
         return self._api.list(NEUTRON, "/floatingips", "floatingips", doing, project_id=project)
 
-    def give(self, request: MachineRequest, port: str, outside: str) -> None:
+    def give(self, request: MachineRequest, machine_id: str, port: str, outside: str) -> None:
         """Let a machine have the address that is kept for it, or a new one.
 
         Args:
             request: The machine.
+            machine_id: Its identifier.
             port: Where it is in its network.
             outside: The network that addresses come from.
         """
@@ -54,15 +58,22 @@ class FloatingAddresses:
             mark = Mark(request.deployment, request.address)
             asked = {"floating_network_id": outside, "port_id": port, "description": mark.text}
             taken = self._api.call(NEUTRON, "POST", "/floatingips", doing, {"floatingip": asked})["floatingip"]
-        if not taken.get("tags"):
-            tags = {"tags": part_tags(request, request.address)}
-            self._api.call(
-                NEUTRON, "PUT", f"/floatingips/{taken['id']}/tags", f"tagging the address of {request.address}", tags
-            )
+        tags = [*part_tags(request, request.address), f"{_MACHINE}{machine_id}"]
+        if set(taken.get("tags") or []) != set(tags):
+            doing = f"tagging the address of {request.address}"
+            self._api.call(NEUTRON, "PUT", f"/floatingips/{taken['id']}/tags", doing, {"tags": tags})
 
     def release(self, lineage: str, address: str) -> None:
         """Give back what is kept for a node instance."""
-        for kept in self._lists.ask((lineage, address)) or []:
+        self._give_back(self._lists.ask((lineage, address)) or [])
+
+    def release_of(self, machine_id: str) -> None:
+        """Give back what a machine had that somebody removed."""
+        tag = f"{_MACHINE}{machine_id}"
+        self._give_back([one for one in self.all() if mark_of(one) and tag in (one.get("tags") or [])])
+
+    def _give_back(self, addresses: Sequence[dict[str, Any]]) -> None:
+        for kept in addresses:
             doing = f"giving back the public address {kept.get('floating_ip_address')}"
             try:
                 self._api.call(NEUTRON, "DELETE", f"/floatingips/{kept['id']}", doing)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from orchestrator.errors import ProviderError
 from orchestrator.providers.access_rules import BEHIND, divide
-from orchestrator.providers.base import SECURITY_RULES, DeploymentTag, Machine, MachineRequest
+from orchestrator.providers.base import LABELS, SECURITY_RULES, DeploymentTag, Machine, MachineRequest
 from orchestrator.providers.cloud_parts import ADDRESS, DEPLOYMENT, LINEAGE
 from orchestrator.providers.openstack.api import NEUTRON, NOVA, Api
 from orchestrator.providers.openstack.failures import ApiError
 from orchestrator.providers.openstack.flavors import Flavors
+from orchestrator.providers.openstack.marks import NAME, label_changes
 from orchestrator.providers.openstack.security import SecurityGroups, what_of
 from orchestrator.providers.openstack.servers import (
     FLAVOR,
-    LABELS,
     NETWORK_NAME,
     Surroundings,
     flavor_of,
@@ -130,6 +130,13 @@ class Adjusting:
             doing = f"setting who reaches {address or machine_id}"
             self._api.call(NEUTRON, "PUT", f"/ports/{port['id']}", doing, {"port": changed})
 
+    def set_labels(self, described: Mapping[str, Any], request: MachineRequest) -> None:
+        """Let a machine have its name and the metadata that the user wants now; what is in order costs no call."""
+        told = described.get("metadata") or {}
+        wanted, surplus = label_changes(told, request)
+        name = str(told.get(NAME) or described.get("name"))
+        self._label(described, name, wanted, surplus)
+
     def _described(self, machine_id: str) -> dict[str, Any]:
         described = self._look(machine_id)
         if described is None or is_gone(described):
@@ -140,17 +147,20 @@ class Adjusting:
         self._api.call(NOVA, "POST", f"/servers/{machine_id}/action", doing, action)
 
     def _set_labels(self, described: Mapping[str, Any], wanted: Value) -> None:
-        path, doing = f"/servers/{described['id']}", "setting the name and metadata of a machine"
         values = dict(wanted) if isinstance(wanted, Mapping) else {}
-        name = values.pop("name", None)
-        if name and name != described.get("name"):
-            self._api.call(NOVA, "PUT", path, doing, {"server": {"name": str(name)}})
-        kept = {key: str(value) for key, value in values.items() if value is not None}
-        if kept:
-            self._api.call(NOVA, "POST", f"{path}/metadata", doing, {"metadata": kept})
+        name = values.pop("name", None) or described.get("name")
         told = described.get("metadata") or {}
-        for surplus in (key for key, value in values.items() if value is None and key in told):
-            self._api.call(NOVA, "DELETE", f"{path}/metadata/{quote(surplus, safe='')}", doing)
+        kept = {key: str(value) for key, value in values.items() if value is not None}
+        self._label(described, str(name), kept, [k for k, value in values.items() if value is None and k in told])
+
+    def _label(self, described: Mapping[str, Any], name: str, kept: Mapping[str, str], surplus: Sequence[str]) -> None:
+        path, doing = f"/servers/{described['id']}", "setting the name and metadata of a machine"
+        if name != described.get("name"):
+            self._api.call(NOVA, "PUT", path, doing, {"server": {"name": name}})
+        if kept:
+            self._api.call(NOVA, "POST", f"{path}/metadata", doing, {"metadata": dict(kept)})
+        for key in surplus:
+            self._api.call(NOVA, "DELETE", f"{path}/metadata/{quote(key, safe='')}", doing)
 
     def _set_rules(self, described: Mapping[str, Any], wanted: Value) -> None:
         told = {str(k): str(v) for k, v in (described.get("metadata") or {}).items()}

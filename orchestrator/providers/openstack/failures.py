@@ -94,7 +94,9 @@ def unreachable(error: Exception, doing: str, place: str) -> ApiError:
     if isinstance(error, auth.HttpError):
         text = json.dumps({"error": {"message": f"{error.message}. {error.details or ''}".strip()}})
         headers = {} if error.response is None else error.response.headers
-        return refused(int(error.http_status), headers, text, doing, place)
+        # These come from logging in, where "not found" is the user, and nothing that was asked about.
+        status = 401 if int(error.http_status) in {400, 403, 404} else int(error.http_status)
+        return refused(status, headers, text, doing, place)
     detail = f"While {doing} at {place or 'no place'}: {_readable(str(error))}."
     if isinstance(error, auth.SSLError):
         return ApiError(

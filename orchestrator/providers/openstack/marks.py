@@ -29,6 +29,9 @@ from orchestrator.topology.model import Value
 LABELS = "continuum:labels"
 """Names in the metadata of a machine that the user asked for, so that those that others add are no drift."""
 
+NAME = "continuum:name"
+"""What a machine is called; one that somebody made keeps the name that it has."""
+
 _WORD = "continuum-deploy:"
 _DESCRIPTION = re.compile(rf"^{_WORD} (?P<name>\S*) (?P<lineage>\S+)(?: (?P<address>.+))?$")
 _LONGEST_TAG = 60
@@ -90,8 +93,13 @@ def part_tags(request: MachineRequest, address: str = "") -> list[str]:
     return [tag for tag in tags if len(tag) <= _LONGEST_TAG and not set(tag) & set("/,")]
 
 
-def machine_metadata(request: MachineRequest, *, with_host_key: bool = True) -> dict[str, str]:
-    """What a machine carries: whose it is, which request made it, and how to reach it safely."""
+def machine_metadata(request: MachineRequest, name: str = "") -> dict[str, str]:
+    """What a machine carries: whose it is, which request made it, and how to reach it safely.
+
+    Args:
+        request: What is asked for.
+        name: What a machine is called that somebody else made, whose host key nobody knows; empty for one of ours.
+    """
     labels = labels_of(request)
     told = {
         **labels,
@@ -100,10 +108,25 @@ def machine_metadata(request: MachineRequest, *, with_host_key: bool = True) -> 
         ADDRESS: request.address,
         TOKEN: request.token,
         LABELS: ",".join(sorted(labels)),
+        NAME: name or part_name(request.deployment, request.hostname),
     }
-    if request.host_key and with_host_key:
+    if request.host_key and not name:
         told[HOST_KEY] = public_host_key(request)
     return told
+
+
+def label_changes(told: Mapping[str, str], request: MachineRequest) -> tuple[dict[str, str], list[str]]:
+    """What to set in a machine's metadata, and what to take away, so that it has the user's that are asked for.
+
+    Args:
+        told: Its metadata as it is now.
+        request: What is asked for.
+    """
+    labels = labels_of(request)
+    wanted = {**labels, LABELS: ",".join(sorted(labels))}
+    before = filter(None, str(told.get(LABELS, "")).split(","))
+    surplus = [name for name in before if name not in wanted and name in told]
+    return {name: value for name, value in wanted.items() if told.get(name) != value}, surplus
 
 
 def set_labels(described: Mapping[str, Any]) -> dict[str, Value]:

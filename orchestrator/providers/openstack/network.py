@@ -98,6 +98,11 @@ class SharedParts:
             resolution=f"Say which by `{EXTERNAL}` in the settings of the profile.",
         )
 
+    def outside_of(self, request: MachineRequest, network: str) -> str:
+        """The network that public addresses of machines in a network come from; empty if it leads outside itself."""
+        told = self._api.get(NEUTRON, f"/networks/{network}", f"looking at the network of {request.address}")["network"]
+        return "" if told.get("router:external") else self.external_network(request)
+
     def check_key(self, request: MachineRequest) -> None:
         """See that the key pair that the user gave is there.
 

@@ -9,13 +9,13 @@ from orchestrator.diagnostics import Diagnostic, error, note, warning
 from orchestrator.errors import ProviderError
 from orchestrator.providers.access_rules import rules_of
 from orchestrator.providers.base import MachineRequest
-from orchestrator.providers.cloud_parts import ZONE, finding, setting
+from orchestrator.providers.cloud_parts import KEY_NAME, NETWORK, SUBNET, ZONE, finding, setting
 from orchestrator.providers.openstack.api import NEUTRON, NOVA, Api
 from orchestrator.providers.openstack.failures import ApiError
 from orchestrator.providers.openstack.flavors import Flavor, Flavors
 from orchestrator.providers.openstack.images import Image, Images
 from orchestrator.providers.openstack.marks import mark_of
-from orchestrator.providers.openstack.network import SharedParts
+from orchestrator.providers.openstack.network import EXTERNAL, SharedParts
 
 _WORDS = {
     "instances": ("machines", "maxTotalInstances", "totalInstancesUsed"),
@@ -52,6 +52,7 @@ class Preflight:
         self._flavors = flavors
         self._parts = parts
         self._zones: list[str] | None = None
+        self._fine: set[tuple[object, ...]] = set()
 
     def check(self, requests: Sequence[MachineRequest]) -> list[Diagnostic]:
         """Findings, each with the address that it concerns; without credentials that is the only one."""
@@ -82,12 +83,8 @@ class Preflight:
         def look_at_flavor() -> None:
             chosen[request.address] = self._flavors.choose(request, image[0] if image else None)
 
-        def look_at_network() -> None:
-            if not self._parts.given_network(request) or request.access.public:
-                self._parts.external_network(request)
-
-        steps: list[Callable[[], object]] = [look_at_image, look_at_flavor, look_at_network]
-        steps += [lambda: self._parts.check_key(request), lambda: self._check_zone(request)]
+        steps: list[Callable[[], object]] = [look_at_image, look_at_flavor, lambda: self._check_network(request)]
+        steps += [lambda: self._check_key(request), lambda: self._check_zone(request)]
         for step in steps:
             try:
                 step()
@@ -100,6 +97,24 @@ class Preflight:
                 "hw_architecture on the image.",
                 address=request.address,
             )
+
+    def _check_network(self, request: MachineRequest) -> None:
+        """Once for all that ask for the same."""
+        asked = (*(setting(request, name) for name in (NETWORK, SUBNET, EXTERNAL)), request.access.public)
+        if asked not in self._fine:
+            given = self._parts.given_network(request)
+            if given and request.access.public:
+                self._parts.outside_of(request, given)
+            elif not given:
+                self._parts.external_network(request)
+            self._fine.add(asked)
+
+    def _check_key(self, request: MachineRequest) -> None:
+        """The same."""
+        asked = (KEY_NAME, setting(request, KEY_NAME))
+        if asked not in self._fine:
+            self._parts.check_key(request)
+            self._fine.add(asked)
 
     def _check_zone(self, request: MachineRequest) -> None:
         wanted = setting(request, ZONE)
@@ -181,7 +196,7 @@ def _exceeded(what: str, wanted: int, used: int, limit: int, address: str) -> It
         return
     yield error(
         "A quota of the project does not suffice.",
-        f"{wanted} {what} are needed; {used} are used, and {limit} are allowed. Have it raised by whoever runs the "
+        f"{what}: {wanted} are needed; {used} are used, and {limit} are allowed. Have it raised by whoever runs the "
         "cloud, or ask for less.",
         address=address,
     )

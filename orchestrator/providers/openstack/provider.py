@@ -34,7 +34,7 @@ from orchestrator.providers.openstack.api import NOVA, Api
 from orchestrator.providers.openstack.failures import ApiError
 from orchestrator.providers.openstack.flavors import Flavors
 from orchestrator.providers.openstack.images import ARCHITECTURES, Images
-from orchestrator.providers.openstack.marks import machine_metadata, mark_of_server, part_tags
+from orchestrator.providers.openstack.marks import machine_metadata, mark_of, mark_of_server, part_tags
 from orchestrator.providers.openstack.network import SharedParts
 from orchestrator.providers.openstack.preflight import Preflight
 from orchestrator.providers.openstack.removal import Inventory
@@ -123,6 +123,7 @@ class OpenStackProvider:
         around = self._surroundings(request.deployment.lineage)
         if existing is not None:
             self._set_groups(request, server_id, around)
+            self._adjusting.set_labels(existing, request)
         if not self._set_address(request, server_id, around) and existing is None:
             return machine_of(self._described(server_id), around)
         return self._machine(server_id)
@@ -139,6 +140,7 @@ class OpenStackProvider:
         """See the protocol; its floating address is given back."""
         described = self._by_id.ask(machine_id)
         if described is None:
+            self._addresses.release_of(machine_id)
             return
         mark = mark_of_server(described)
         if mark is None:
@@ -189,7 +191,7 @@ class OpenStackProvider:
         self._check_adoptable(described, request)
         path, doing = f"/servers/{quote(machine_id, safe='')}", f"tagging the machine {machine_id}"
         # Its host key is nobody's whom we know: it is learned at the first contact.
-        told = {"metadata": machine_metadata(request, with_host_key=False)}
+        told = {"metadata": machine_metadata(request, str(described.get("name")))}
         self._api.call(NOVA, "POST", f"{path}/metadata", doing, told)
         before = described.get("metadata") or {}
         if HOST_KEY in before and before.get(TOKEN) != request.token:
@@ -269,10 +271,11 @@ class OpenStackProvider:
 
     def _set_address(self, request: MachineRequest, server_id: str, around: Surroundings) -> bool:
         """Let a machine be reached from outside, or not any longer, as is asked for; whether that changed anything."""
-        has_one = bool(around.public_address(server_id))
-        if request.access.public == has_one:
+        present = around.floating_of(server_id)
+        is_complete = present is None or mark_of(present) is None or bool(present.get("tags"))
+        if request.access.public == (present is not None) and is_complete:
             return False
-        if has_one:
+        if not request.access.public:
             self._addresses.release(request.deployment.lineage, request.address)
             return True
         ports = around.ports.get(server_id, ())
@@ -283,8 +286,10 @@ class OpenStackProvider:
                 "network.",
                 resolution="Make it anew with `--replace`.",
             )
-        self._addresses.give(request, str(ports[0]["id"]), self._parts.external_network(request))
-        return True
+        outside = self._parts.outside_of(request, str(ports[0]["network_id"]))
+        if outside:
+            self._addresses.give(request, server_id, str(ports[0]["id"]), outside)
+        return bool(outside)
 
     def _known_of(self, deployment: DeploymentTag) -> _Known:
         with self._lock:

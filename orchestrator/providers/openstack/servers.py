@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from orchestrator.errors import ProviderError
-from orchestrator.providers.base import PRIVATE_ADDRESS, SECURITY_RULES, Machine, MachineRequest, MachineState
+from orchestrator.providers.base import LABELS, PRIVATE_ADDRESS, SECURITY_RULES, Machine, MachineRequest, MachineState
 from orchestrator.providers.cloud_init import USER, user_data
 from orchestrator.providers.cloud_parts import ADDRESS, HOST_KEY, LINEAGE, TOKEN, ZONE, part_name, setting
 from orchestrator.providers.openstack.api import NEUTRON, NOVA, Api
@@ -22,8 +22,8 @@ from orchestrator.providers.openstack.security import rule_texts
 from orchestrator.topology.model import Value
 
 SSH_PORT = 22
-FLAVOR, LABELS, NETWORK_NAME = "flavor", "tags", "network"
-"""Names in a machine's setup, besides the security rules."""
+FLAVOR, NETWORK_NAME = "flavor", "network"
+"""Names in a machine's setup, besides the security rules and tags."""
 
 _LEAST_VOLUME_GB = 10
 """What a volume has at least where neither request nor image says."""
@@ -59,17 +59,17 @@ class Surroundings:
     Attributes:
         groups: Our security groups, by identifier.
         ports: Where machines are in their networks, by identifier of the machine.
-        floating: Public address of a port, by identifier of the port.
+        floating: Floating addresses that lead to a port, by identifier of the port.
     """
 
     groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     ports: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    floating: Mapping[str, str] = field(default_factory=dict)
+    floating: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def public_address(self, server_id: str) -> str:
-        """The address of a machine that is reached from outside; empty if it has none."""
-        found = (self.floating.get(str(port["id"]), "") for port in self.ports.get(server_id, ()))
-        return next(filter(None, found), "")
+    def floating_of(self, server_id: str) -> Mapping[str, Any] | None:
+        """The address of a machine that is reached from outside; ``None`` if it has none."""
+        found = (self.floating.get(str(port["id"])) for port in self.ports.get(server_id, ()))
+        return next(filter(None, found), None)
 
 
 def machine_of(described: Mapping[str, Any], around: Surroundings) -> Machine:
@@ -77,13 +77,13 @@ def machine_of(described: Mapping[str, Any], around: Surroundings) -> Machine:
     told = described.get("metadata") or {}
     server_id = str(described["id"])
     private = _private_address(described, around.ports.get(server_id, ()))
-    state = _state(described)
+    state, public = _state(described), around.floating_of(server_id)
     return Machine(
         id=server_id,
         address=str(told.get(ADDRESS, "")),
         token=str(told.get(TOKEN, "")),
         state=state,
-        host=around.public_address(server_id) or private,
+        host=str(public["floating_ip_address"]) if public else private,
         port=SSH_PORT,
         user=USER,
         host_key=str(told.get(HOST_KEY, "")),
@@ -272,11 +272,8 @@ class Servers:
         ports: dict[str, list[Mapping[str, Any]]] = {}
         for port in self._api.list(NEUTRON, "/ports", "ports", doing, **mine):
             ports.setdefault(str(port.get("device_id")), []).append(port)
-        floating = {
-            str(one["port_id"]): str(one["floating_ip_address"])
-            for one in self._api.list(NEUTRON, "/floatingips", "floatingips", doing, **mine)
-            if one.get("port_id")
-        }
+        listed = self._api.list(NEUTRON, "/floatingips", "floatingips", doing, **mine)
+        floating = {str(one["port_id"]): one for one in listed if one.get("port_id")}
         groups: dict[str, dict[str, Mapping[str, Any]]] = {lineage: {} for lineage in lineages}
         for group in self._api.list(NEUTRON, "/security-groups", "security_groups", doing, **mine):
             mark = mark_of(group)

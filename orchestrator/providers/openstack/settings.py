@@ -107,7 +107,7 @@ def _name_of(settings: Any, place: str) -> str | None:
     if chosen or len(fitting) == 1:
         return chosen or fitting[0]
     if not fitting:
-        known = ", ".join(f"{name} ({host or 'no auth_url'})" for name, host in sorted(hosts.items()))
+        known = ", ".join(f"{name} ({host})" for name, host in sorted(hosts.items()) if host)
         raise ApiError(
             "There are no credentials for the cloud.",
             detail=f"None of the clouds in the settings has its auth_url at {place}; there are: {known or 'none'}.",

@@ -104,6 +104,7 @@ def test_a_conflict_is_no_quota() -> None:
         (auth.DiscoveryFailure("nothing there"), "cannot be reached", True),
         (auth.SSLError("certificate verify failed"), "cannot be trusted", False),
         (auth.Unauthorized("not you"), "does not accept the credentials", False),
+        (auth.NotFound("Could not find Application Credential"), "does not accept the credentials", False),
         (auth.ServiceUnavailable("later"), "fails at present", True),
         (auth.MissingRequiredOptions([]), "does not accept the credentials", False),
         (auth.EndpointNotFound("no compute"), "does not offer that service", False),
@@ -114,4 +115,5 @@ def test_without_an_answer_it_is_said_why(error: Exception, summary: str, passin
     told = unreachable(error, "looking for machines", "cloud.example")
     assert summary in told.summary
     assert told.transient == passing
+    assert not told.is_absent, "nothing that was asked about is said to be gone"
     assert told.resolution

@@ -15,6 +15,7 @@ from orchestrator.providers.openstack.flavors import Flavor
 from orchestrator.providers.openstack.images import Image
 from orchestrator.providers.openstack.marks import (
     Mark,
+    label_changes,
     machine_metadata,
     mark_of,
     mark_of_key,
@@ -61,7 +62,19 @@ def test_tags_are_short_enough_for_every_cloud_and_metadata_has_all() -> None:
     told = machine_metadata(REQUEST)
     assert (told["list"], told["continuum:token"]) == ("a,b", "token")
     assert told["continuum:host-key"].startswith("ssh-ed25519 AAAA")
-    assert "continuum:host-key" not in machine_metadata(REQUEST, with_host_key=False)
+    assert told["continuum:name"] == f"{NAME}-edge-0"
+    adopted = machine_metadata(REQUEST, "by-hand")
+    assert adopted["continuum:name"] == "by-hand"
+    assert "continuum:host-key" not in adopted
+
+
+def test_labels_are_changed_as_far_as_they_have_to_be() -> None:
+    told = machine_metadata(REQUEST)
+    assert label_changes(told, REQUEST) == ({}, [])
+    other = replace(REQUEST, settings={"tags": {"team": "sound", "cost": 1}})
+    wanted, surplus = label_changes(told, other)
+    assert wanted == {"team": "sound", "cost": "1", "continuum:labels": "cost,team"}
+    assert surplus == ["list", "long"]
 
 
 def test_labels_that_a_hand_changed_are_seen_and_others_are_not() -> None:
@@ -139,7 +152,7 @@ def test_a_machine_is_told_with_its_addresses_and_rules() -> None:
         "id": "p", "network_id": "net", "security_groups": ["g", "default"],
         "fixed_ips": [{"ip_address": "fd00::7"}, {"ip_address": "10.64.0.7"}],
     }  # fmt: skip
-    around = Surroundings({"g": group}, {"s": [port]}, {"p": "203.0.113.9"})
+    around = Surroundings({"g": group}, {"s": [port]}, {"p": {"floating_ip_address": "203.0.113.9"}})
     machine = machine_of(server(), around)
     assert (machine.host, machine.details) == ("203.0.113.9", {"private_address": "10.64.0.7"})
     rules = ["everything from ::/0", "group default", "tcp 6443 from members of edge"]
