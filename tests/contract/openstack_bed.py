@@ -145,7 +145,7 @@ class OpenStackGround:
             subnet = client.network.create_subnet(network_id=network.id, **cidr)
             (outside,) = client.network.networks(is_router_external=True)
             router = client.network.create_router(name="by-hand", external_gateway_info={"network_id": outside.id})
-            client.network.add_interface_to_router(router, subnet_id=subnet.id)
+            client.network.add_interface_to_router(router, subnet=subnet.id)
         server = client.compute.create_server(
             name="by-hand",
             image_id=self.image(),
