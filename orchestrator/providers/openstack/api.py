@@ -57,6 +57,11 @@ class Api:
             )
         return str(found)
 
+    def outer_networks(self) -> set[str]:
+        """Names of networks that the settings say lead outside (``networks`` of clouds.yaml)."""
+        told = self._translated("reading the settings", lambda: self._open().get_external_ipv4_networks())
+        return {str(name) for name in told}
+
     def has_volumes(self) -> bool:
         """Whether the cloud makes disks of a size that is asked for."""
 

@@ -24,6 +24,11 @@ from orchestrator.providers.openstack.marks import Mark, mark_of_key, part_tags,
 EXTERNAL = "external_network"
 """Setting: the network, by name or identifier, that leads outside, where there are several."""
 
+_SAY_WHICH = (
+    "Name the right one in clouds.yaml (`networks: [{name: …, routes_externally: true}]`), or by the setting "
+    f"`{EXTERNAL}` of a profile"
+)
+
 
 class SharedParts:
     """Finds or makes what machines share. Whoever calls sees to it that nobody else does at the same time.
@@ -75,9 +80,9 @@ class SharedParts:
         """
         doing = "looking for the network that leads outside"
         found = self._api.list(NEUTRON, "/networks", "networks", doing, **{"router:external": "true"})
-        given = setting(request, EXTERNAL)
+        given = setting(request, EXTERNAL) or ", ".join(sorted(self._api.outer_networks()))
         if given:
-            fitting = [n for n in found if given in {n["id"], n.get("name")}]
+            fitting = [n for n in found if {str(n["id"]), str(n.get("name"))} & set(given.split(", "))]
         else:
             fitting = [n for n in found if n.get("is_default")] if len(found) > 1 else found
         if len(fitting) == 1:
@@ -90,12 +95,12 @@ class SharedParts:
                 "There is no network that leads outside.",
                 detail=f"{request.address} needs one{f', {given}' if given else ''}; {self._api.place} shows to this "
                 f"project: {names}.",
-                resolution=f"Correct `{EXTERNAL}`, or use `--public-addresses none` and a network of your own.",
+                resolution=f"{_SAY_WHICH}, or use `--public-addresses none` and a network of your own.",
             )
         raise ProviderError(
             "Several networks lead outside.",
             detail=f"The network of {request.deployment.name} can be joined to each of these: {names}.",
-            resolution=f"Say which by `{EXTERNAL}` in the settings of the profile.",
+            resolution=f"{_SAY_WHICH}.",
         )
 
     def outside_of(self, request: MachineRequest, network: str) -> str:

@@ -118,14 +118,15 @@ class OpenStackProvider:
             self._inventory.wait_until_gone([str(existing["id"])])
             existing = None
         server_id = self._launch(request, progress) if existing is None else str(existing["id"])
-        if existing is None or status_of(existing) == "BUILD":
-            self._wait_until_active(server_id, request.address)
+        described = existing
+        if described is None or status_of(described) == "BUILD":
+            described = self._wait_until_active(server_id, request.address)
         around = self._surroundings(request.deployment.lineage)
         if existing is not None:
             self._set_groups(request, server_id, around)
             self._adjusting.set_labels(existing, request)
         if not self._set_address(request, server_id, around) and existing is None:
-            return machine_of(self._described(server_id), around)
+            return machine_of(described, around)
         return self._machine(server_id)
 
     def start(self, machine_id: str) -> Machine:
@@ -300,8 +301,8 @@ class OpenStackProvider:
             for lineage in lineages:
                 self._known.pop(lineage, None)
 
-    def _wait_until_active(self, server_id: str, address: str) -> None:
-        """Wait until it runs; one that OpenStack gave up is removed, since it would use the quota up."""
+    def _wait_until_active(self, server_id: str, address: str) -> dict[str, Any]:
+        """The server once it runs; one that OpenStack gave up is removed, since it would use the quota up."""
 
         def look() -> dict[str, Any] | None:
             described = self._by_id.ask(server_id)
@@ -310,13 +311,14 @@ class OpenStackProvider:
             return None if status_of(described) == "BUILD" else described
 
         described = wait_for(look, f"the machine {address} ({server_id}) to run", self._pause, _BUILD_PAUSES)
-        if never_ran(described):
-            problem = failed(described, address)
-            try:
-                self._inventory.end(server_id)
-            except ProviderError as error:
-                problem.detail += f" It is there still ({server_id}): {error.detail}"
-            raise problem
+        if not never_ran(described):
+            return described
+        problem = failed(described, address)
+        try:
+            self._inventory.end(server_id)
+        except ProviderError as error:
+            problem.detail += f" It is there still ({server_id}): {error.detail}"
+        raise problem
 
     def _described(self, machine_id: str) -> dict[str, Any]:
         described = self._by_id.ask(machine_id)
