@@ -52,7 +52,7 @@ molecule: ## the scenarios of playbooks/molecule, on simulated Raspberry Pis
 	@scripts/bootstrap test
 	@$(PYTEST) -m slow tests/integration/test_molecule.py
 
-bench: ## how long whole commands take, against yardsticks taken in the same run
+bench: ## how long whole commands and many machines of clouds take, against yardsticks taken in the same run
 	@scripts/bootstrap lint
 	@$(PY) scripts/bench
 

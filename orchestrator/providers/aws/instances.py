@@ -203,6 +203,14 @@ class Instances:
         wanted = set(owners)
         return [i for i in found if (tags_of(i).get(LINEAGE, ""), tags_of(i).get(ADDRESS, "")) in wanted]
 
+    def by_address(self, lineage: str) -> dict[str, list[dict[str, Any]]]:
+        """All of a deployment that are there, by node instance."""
+        filters = [tag_filter(LINEAGE, [lineage]), {"Name": "instance-state-name", "Values": list(ALIVE)}]
+        found: dict[str, list[dict[str, Any]]] = {}
+        for instance in self.list("looking for machines", filters):
+            found.setdefault(tags_of(instance).get(ADDRESS, ""), []).append(instance)
+        return found
+
     def by_owner(self, owners: Sequence[Owner]) -> dict[Owner, list[dict[str, Any]]]:
         """The same, by node instance."""
         found: dict[Owner, list[dict[str, Any]]] = {}

@@ -13,9 +13,10 @@ from orchestrator.errors import DeployError, ProviderError
 from orchestrator.providers.access_rules import rules_of
 from orchestrator.providers.aws.addresses import PublicAddresses
 from orchestrator.providers.aws.adjusting import Adjusting
+from orchestrator.providers.aws.adopting import check_adoptable, gone, not_ours
 from orchestrator.providers.aws.api import Api
 from orchestrator.providers.aws.failures import ApiError
-from orchestrator.providers.aws.flavors import ARCHITECTURES, Flavor, Flavors
+from orchestrator.providers.aws.flavors import Flavor, Flavors
 from orchestrator.providers.aws.images import Images
 from orchestrator.providers.aws.instances import (
     GONE,
@@ -29,6 +30,7 @@ from orchestrator.providers.aws.instances import (
 )
 from orchestrator.providers.aws.network import SharedParts, Subnet
 from orchestrator.providers.aws.preflight import Preflight, pick_zones
+from orchestrator.providers.aws.remembered import Remembered
 from orchestrator.providers.aws.removal import Inventory
 from orchestrator.providers.aws.security import SecurityGroups
 from orchestrator.providers.aws.tags import (
@@ -63,9 +65,19 @@ _MISSING_PARTS = ("InvalidSubnet", "InvalidGroup.NotFound", "InvalidKeyPair.NotF
 
 @dataclass(slots=True)
 class _Known:
-    """What is known of one deployment's shared parts, so that they are looked for once."""
+    """What is known of one deployment, so that it is looked for once.
+
+    Attributes:
+        lock: Of the shared parts.
+        groups_told: Our groups as EC2 describes them, until a rule is set.
+        machines: Those that are there, by address, until one is removed.
+        asked: Addresses of machines that were asked for: one that is asked for again is looked for by itself.
+    """
 
     lock: Lock = field(default_factory=Lock)
+    groups_told: Remembered[dict[str, dict[str, Any]]] = field(default_factory=Remembered)
+    machines: Remembered[dict[str, list[dict[str, Any]]]] = field(default_factory=Remembered)
+    asked: set[str] = field(default_factory=set)
     subnets: dict[tuple[str, ...], Subnet] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     groups: dict[tuple[object, ...], tuple[str, ...]] = field(default_factory=dict)
@@ -74,6 +86,7 @@ class _Known:
         """Have all looked for again."""
         for known in (self.subnets, self.keys, self.groups):
             known.clear()
+        self.groups_told.forget()
 
 
 class AwsProvider:
@@ -131,7 +144,7 @@ class AwsProvider:
         elif is_public and not request.access.public:
             self._addresses.release(request.deployment.lineage, request.address)
         elif existing is None:
-            return machine_of(described, self._groups_by_lineage.ask(request.deployment.lineage) or {})
+            return machine_of(described, self._groups_told(request.deployment))
         return self._machine(machine_id)
 
     def start(self, machine_id: str) -> Machine:
@@ -140,7 +153,12 @@ class AwsProvider:
 
     def adjust(self, machine_id: str, setup: Mapping[str, Value]) -> Machine:
         """See the protocol; for another flavor the machine is stopped and started again."""
-        return self._adjusting.adjust(machine_id, setup)
+        try:
+            return self._adjusting.adjust(machine_id, setup)
+        finally:
+            with self._lock:
+                for known in self._known.values():
+                    known.groups_told.forget()
 
     def delete(self, machine_id: str) -> None:
         """See the protocol; its public address is given back."""
@@ -149,9 +167,10 @@ class AwsProvider:
             return
         tags = tags_of(described)
         if LINEAGE not in tags:
-            raise _not_ours(machine_id)
+            raise not_ours(machine_id)
         if state_of(described) not in GONE:
             self._terminations.ask(machine_id)
+            self._known_of(DeploymentTag("", tags[LINEAGE])).machines.forget()
         self._addresses.release(tags[LINEAGE], tags.get(ADDRESS, ""))
 
     def find(self, deployment: DeploymentTag) -> Sequence[Machine]:
@@ -197,7 +216,10 @@ class AwsProvider:
         if described is None or state_of(described) in GONE:
             raise gone(machine_id)
         tags = tags_of(described)
-        self._check_adoptable(described, tags, request)
+        check_adoptable(described, request)
+        others = self._by_owner.ask((request.deployment.lineage, request.address)) or []
+        if other := next((str(i["InstanceId"]) for i in others if i["InstanceId"] != machine_id), ""):
+            raise two_of_them(f"machine {request.address} of {request.deployment.name}", other, machine_id)
         # Its host key is nobody's whom we know: it is learned at the first contact.
         self._api.call(
             "create_tags",
@@ -205,6 +227,7 @@ class AwsProvider:
             Resources=[machine_id],
             Tags=tag_list(machine_tags(request, with_host_key=False)),
         )
+        self._known_of(request.deployment).machines.forget()
         if HOST_KEY in tags and tags.get(TOKEN) != request.token:
             doing = f"tagging the machine {machine_id}"
             self._api.call("delete_tags", doing, Resources=[machine_id], Tags=[{"Key": HOST_KEY}])
@@ -223,13 +246,23 @@ class AwsProvider:
 
     def _existing(self, request: MachineRequest) -> dict[str, Any] | None:
         """The instance with the request's token; one of another generation stands in the way."""
-        same = self._by_owner.ask((request.deployment.lineage, request.address)) or []
+        same = self._made_for(request)
         if len(same) > 1:
             ids = [str(instance["InstanceId"]) for instance in same]
             raise two_of_them(f"machine {request.address} of {request.deployment.name}", ids[0], ids[1], ids[2:])
         if same and tags_of(same[0]).get(TOKEN) != request.token:
             raise in_the_way(request, str(same[0]["InstanceId"]))
         return same[0] if same else None
+
+    def _made_for(self, request: MachineRequest) -> list[dict[str, Any]]:
+        """What is there for the machine's address: one list for all that are asked for the first time."""
+        known, lineage = self._known_of(request.deployment), request.deployment.lineage
+        with self._lock:
+            is_first = request.address not in known.asked
+            known.asked.add(request.address)
+        if not is_first:
+            return self._by_owner.ask((lineage, request.address)) or []
+        return known.machines.get(lambda: self._instances.by_address(lineage)).get(request.address, [])
 
     def _launch(self, request: MachineRequest, progress: Callable[[str], None]) -> str:
         """Start an instance with all that it shares; that is looked for anew if it was removed behind our back."""
@@ -272,7 +305,12 @@ class AwsProvider:
         key = (network, *sorted(rules_of(request).items(), key=lambda item: item[0]))
         if key not in known.groups:
             known.groups[key] = self._groups.ensure(request, network)
+            known.groups_told.forget()
         return known.groups[key]
+
+    def _groups_told(self, deployment: DeploymentTag) -> dict[str, dict[str, Any]]:
+        known = self._known_of(deployment)
+        return known.groups_told.get(lambda: self._groups_by_lineage.ask(deployment.lineage) or {})
 
     def _set_groups(self, request: MachineRequest, described: Mapping[str, Any]) -> None:
         """Let a machine that is there have exactly the groups, and they the rules, that are asked for now."""
@@ -325,28 +363,6 @@ class AwsProvider:
             found[tags_of(group)[LINEAGE]][str(group["GroupId"])] = group
         return found
 
-    def _check_adoptable(self, described: Mapping[str, Any], tags: Mapping[str, str], request: MachineRequest) -> None:
-        machine_id = str(described["InstanceId"])
-        problem = ""
-        if tags.get(LINEAGE, request.deployment.lineage) != request.deployment.lineage:
-            problem = f"{machine_id} belongs to another deployment, {tags.get('continuum:deployment')}"
-        elif tags.get(ADDRESS, request.address) != request.address:
-            problem = f"{machine_id} is {tags.get(ADDRESS)} of this deployment already"
-        elif described.get("Architecture") != ARCHITECTURES.get(request.architecture):
-            problem = f"{machine_id} has {described.get('Architecture')} processors and not {request.architecture} ones"
-        elif str(described.get("Platform", "")).lower() == "windows":
-            problem = f"{machine_id} runs Windows"
-        if problem:
-            raise ProviderError(
-                "That machine cannot be taken over.",
-                detail=f"{problem}; it was to become {request.address} of {request.deployment.name}.",
-                resolution="Name another machine.",
-            )
-        others = self._by_owner.ask((request.deployment.lineage, request.address)) or []
-        other = next((str(i["InstanceId"]) for i in others if i["InstanceId"] != machine_id), "")
-        if other:
-            raise two_of_them(f"machine {request.address} of {request.deployment.name}", other, machine_id)
-
     def _terminate(self, ids: Sequence[str]) -> dict[str, DeployError | None]:
         return dict(self._inventory.terminate(ids))
 
@@ -355,23 +371,6 @@ class AwsProvider:
         return Adjusting(self._api, self._groups, self._by_id.ask, self._machine, self._pause)
 
 
-def gone(machine_id: str) -> ProviderError:
-    """A machine is not there any longer."""
-    return ProviderError(
-        "The machine is gone.",
-        detail=f"AWS has no instance {machine_id} any longer.",
-        resolution="Apply again: it makes the machine anew.",
-    )
-
-
 def _is_there(described: Mapping[str, Any]) -> bool:
     tags = tags_of(described)
     return state_of(described) not in GONE and ADDRESS in tags and TOKEN in tags
-
-
-def _not_ours(machine_id: str) -> ProviderError:
-    return ProviderError(
-        "That machine is not ours.",
-        detail=f"The instance {machine_id} carries no tag of this program; it is left alone.",
-        resolution="Remove it yourself if it is not needed.",
-    )

@@ -409,3 +409,18 @@ def test_what_cannot_be_removed_is_listed_with_the_reason(
     deploy("destroy", "shop", "--auto-approve")
     assert ec2().describe_subnets(Filters=filters)["Subnets"] == []
     assert "Nothing that no state here knows" in deploy("sweep", "--provider", f"aws/{REGION}")
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_refresh_is_one_list_of_each_kind_however_many_machines_there_are(
+    deploy: Deploy, cloud: Guests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    del cloud
+    file = template(tmp_path, count)
+    apply(deploy, file)
+    with faulty_api(os.environ["AWS_ENDPOINT_URL"]) as api, monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", api.url)
+        for command in (("status", "shop", "--drift"), ("plan", file, *FROM)):
+            api.calls.clear()
+            deploy(*command)
+            assert api.count() == {"DescribeInstances": 1, "DescribeSecurityGroups": 1}, command

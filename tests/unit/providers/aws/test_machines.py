@@ -188,6 +188,8 @@ def test_many_machines_cost_few_calls_besides_the_ones_that_make_them(bed: Bed) 
     shared = ("CreateVpc", "CreateSecurityGroup", "ImportKeyPair", "CreateNatGateway", "CreateRouteTable")
     assert {name: made[name] for name in shared} == dict.fromkeys(shared, 1)
     assert made["CreateSubnet"] == 2
+    assert made["DescribeSecurityGroups"] <= 3
+    assert made["DescribeInstances"] <= 1 + 16
     assert made["DescribeImages"] == made["DescribeInstanceTypes"] == 1
     bed.api.calls.clear()
     assert len(provider.find(bed.deployment)) == 16
