@@ -10,11 +10,13 @@ import http.client
 import json
 import re
 import socket
+import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Lock, Thread
 from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit
@@ -131,8 +133,8 @@ def operation_of(method: str, path: str) -> str:
 
 
 @contextmanager
-def faulty_api(behind: str) -> Iterator[FaultyApi]:
-    """Runs one on a free port of loopback, in front of the server at ``behind``."""
+def faulty_api(behind: str, certificate: tuple[Path, Path] | None = None) -> Iterator[FaultyApi]:
+    """Runs one on a free port of loopback, in front of the server at ``behind``; with a certificate over TLS."""
     api = FaultyApi()
     address = urlsplit(behind).netloc
 
@@ -188,10 +190,14 @@ def faulty_api(behind: str) -> Iterator[FaultyApi]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     host, port = server.server_address[:2]
-    api.url = f"http://{host!s}:{port}"
+    api.url = f"{'https' if certificate else 'http'}://{host!s}:{port}"
     yield api
     server.shutdown()
     thread.join()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.views.table import table
+from orchestrator.cli.views.words import one_line
 from orchestrator.planning.drift import parts
 from orchestrator.planning.observation import Presence
 
@@ -62,10 +63,12 @@ def render_drift(name: str, statuses: Sequence[InstanceStatus]) -> str:
             f"{count} of {len(statuses)} differ: `deploy apply` makes them as they were, `deploy apply --refresh-only` "
             "takes what is found for what is wanted."
         )
-    else:
+    elif not statuses or len(unasked) < len(statuses):
         lines.append("No drift: everything that could be asked is as it was made.")
     if unasked:
         lines.append(f"{len(unasked)} could not be asked: {', '.join(unasked)}.")
+        details = dict.fromkeys(one_line(s.observed.detail) for s in statuses if s.record.address in unasked)
+        lines += [f"  {detail}" for detail in details if detail]
     return "\n".join(lines)
 
 

@@ -40,7 +40,7 @@ class Guests:
     current: ClassVar[Guests]
 
     def __init__(self, folder: Path, stack: ExitStack, told: Told) -> None:
-        self._told = told
+        self.told = told
         self._folder = folder
         self._stack = stack
         self._guard = Lock()
@@ -51,7 +51,7 @@ class Guests:
         with self._guard:
             if machine.id in self.servers:
                 return
-            told = yaml.safe_load(self._told(machine, request))
+            told = yaml.safe_load(self.told(machine, request))
             folder = self._folder / machine.id
             paths = f"SetEnv GUEST_KEY={folder}/host_key GUEST_PID={folder}/pid"
             server = openssh_server(
