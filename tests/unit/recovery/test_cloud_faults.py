@@ -14,6 +14,7 @@ import pytest
 from orchestrator.engine import apply as engine
 from orchestrator.engine.retries import RetryPolicy
 from orchestrator.providers.base import Machine, MachineRequest
+from orchestrator.services.deployment import open_for_reading
 from orchestrator.state.model import Lifecycle
 from tests.contract.aws_bed import REGION
 from tests.faulty_api import FaultyApi, faulty_api
@@ -166,3 +167,22 @@ def test_one_deployment_spans_two_regions_and_each_is_cleared(deploy: Deploy, cl
     deploy("destroy", "shop", "--auto-approve")
     for region in (REGION, "us-west-2"):
         assert "Nothing that no state here knows" in deploy("sweep", "--provider", f"aws/{region}")
+
+
+def test_something_with_our_name_that_is_not_ours_is_named_and_left_alone(
+    deploy: Deploy, api: FaultyApi, tmp_path: Path
+) -> None:
+    file = template(tmp_path, 1)
+    api.refuse("CreateVpc", "VpcLimitExceeded", "The maximum number of VPCs has been reached.")
+    assert "A quota of the AWS account is exhausted." in apply(deploy, file, expect=1)
+    state = open_for_reading("shop").state
+    assert state is not None
+    name = f"continuum-shop-{state.lineage[:8]}-key"
+    ec2().create_key_pair(KeyName=name)
+    told = apply(deploy, file, expect=1)
+    assert "A name of ours is taken." in told
+    assert name in told
+    assert instances() == []
+    ec2().delete_key_pair(KeyName=name)
+    apply(deploy, file)
+    assert len(instances()) == 1
