@@ -8,6 +8,7 @@ from orchestrator.executors.machine_request import volumes_of
 from orchestrator.executors.places import missing_place, unused_hosts
 from orchestrator.executors.registry import EXECUTORS
 from orchestrator.planning.actions import RENEWALS
+from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.plan import CHANGING, Plan
 from orchestrator.providers.registry import PROVIDERS, has_volumes, is_provider
 from orchestrator.state.secret_references import SecretResolver
@@ -42,15 +43,8 @@ def check_plan(plan: Plan, secrets: SecretStore) -> tuple[Diagnostic, ...]:
                 "cannot be made. Rehearse with --rehearse, where something else takes its place.",
                 address=instance.node,
             )
-        elif change.action in RENEWALS and volumes_of(instance) and not has_volumes(provider):
-            sizes = " and ".join(f"{size} GB" for size in volumes_of(instance))
-            found[instance.node] = error(
-                "The provider makes no data volumes.",
-                f"{instance.address} is to have a data volume ({sizes}), and provider {provider!r} of profile "
-                f"{plan.profile!r} cannot make one. Leave it out (data_volumes in the template, --data-volume), or "
-                "have the machine made where there are volumes.",
-                address=instance.node,
-            )
+        elif change.action in RENEWALS and (finding := _about_volumes(instance, plan.profile)):
+            found[instance.node] = finding
         elif change.action in RENEWALS and (reason := missing_place(instance) or missing_access(instance)):
             detail = f"{instance.address}: {reason}. Say so in physical_nodes.yaml or, of machines, in an inventory."
             found.setdefault(instance.node, error("Nothing says where it is.", detail, address=instance.node))
@@ -63,6 +57,28 @@ def check_plan(plan: Plan, secrets: SecretStore) -> tuple[Diagnostic, ...]:
                     address=instance.node,
                 )
     return tuple(found.values())
+
+
+def _about_volumes(instance: DesiredInstance, profile: str) -> Diagnostic | None:
+    """What is wrong with the data volumes that a machine is to have."""
+    sizes = volumes_of(instance)
+    words = " and ".join(f"{size} GB" for size in sizes)
+    if any(size < 1 for size in sizes):
+        return error(
+            "A data volume has no size.",
+            f"{instance.address} is to have data volumes of {words}. Name whole numbers above 0 (data_volumes), or "
+            "leave them out.",
+            address=instance.node,
+        )
+    if sizes and not has_volumes(instance.provider):
+        return error(
+            "The provider makes no data volumes.",
+            f"{instance.address} is to have a data volume ({words}), and provider {instance.provider!r} of profile "
+            f"{profile!r} cannot make one. Leave it out (data_volumes in the template, --data-volume), or have the "
+            "machine made where there are volumes.",
+            address=instance.node,
+        )
+    return None
 
 
 def _missing_secrets(plan: Plan, secrets: SecretStore) -> dict[str, Diagnostic]:

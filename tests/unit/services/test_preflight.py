@@ -11,6 +11,7 @@ from orchestrator.planning.desired import DesiredInstance, Operation
 from orchestrator.planning.plan import Change, Plan
 from orchestrator.providers.registry import PROVIDERS, has_volumes
 from orchestrator.services.preflight import check_plan
+from orchestrator.topology.model import Value
 from tests.secrets_in_memory import memory_secrets
 
 PLAYBOOK = "continuum.artifacts.AnsiblePlaybook"
@@ -74,6 +75,18 @@ def test_a_provider_without_data_volumes_is_named_before_it_is_asked_for_one(pro
         assert f"'{provider}'" in text
         assert "20 GB and 10 GB" in text
     assert found(replace(instance, properties={})) == []
+
+
+def test_a_data_volume_without_a_size_is_refused() -> None:
+    artifact = Operation("create", "continuum.artifacts.Machine", "machine")
+    properties: dict[str, Value] = {"data_volumes": [20, 0]}
+    instance = DesiredInstance(
+        "cloud[0]", "cloud", "T", provider="aws/eu-west-1", properties=properties, operations={"create": artifact}
+    )
+    change = Change("cloud[0]", "T", Action.CREATE, ("not there yet",), instance)
+    plan = Plan("demo", "lineage", 1, "production", {"cloud[0]": change})
+    (found,) = check_plan(plan, memory_secrets())
+    assert found.summary == "A data volume has no size."
 
 
 def test_the_clouds_that_make_data_volumes_say_so() -> None:
