@@ -139,7 +139,8 @@ class AwsProvider:
             self._set_labels(request, described)
         is_public = bool(described.get("PublicIpAddress"))
         if request.access.public and not is_public:
-            self._parts.check_outside(request, str(described.get("SubnetId", "")))
+            if existing is not None:
+                self._parts.check_outside(request, str(described.get("SubnetId", "")))
             self._addresses.give(request, machine_id)
         elif is_public and not request.access.public:
             self._addresses.release(request.deployment.lineage, request.address)
