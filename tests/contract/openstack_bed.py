@@ -169,8 +169,9 @@ class OpenStackGround:
     def instance(self, machine_id: str) -> dict[str, Any]:
         """All that nova tells of a server, its metadata and tags apart."""
         told = self.client.compute.get(f"/servers/{machine_id}", microversion=MICROVERSION).json()["server"]
-        del told["updated"]
-        return {**told, "Tags": {"metadata": told.pop("metadata"), "tags": told.pop("tags")}}
+        apart = {"updated", "metadata", "tags"}
+        tags = {"metadata": told["metadata"], "tags": told["tags"]}
+        return {**{key: value for key, value in told.items() if key not in apart}, "Tags": tags}
 
     def servers(self) -> list[dict[str, Any]]:
         """All servers of the project, as nova tells them."""
