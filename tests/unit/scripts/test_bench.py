@@ -70,3 +70,15 @@ def test_targets_are_met_or_not_by_processor_time(bench: ModuleType, tmp_path: P
         "2,000 components",
     ]
     assert "NO" in bench.render(best, {name: name for name in best}, slow)
+
+
+def test_machines_of_clouds_are_held_against_the_bare_sdk(bench: ModuleType) -> None:
+    found = {
+        "provider": "aws",
+        "machines": 100,
+        "ratio": 1.31,
+        "ours": {"calls": {"RunInstances": 100, "CreateVpc": 1}},
+    }
+    (target,) = bench.check_clouds([found])
+    assert (target.found, target.met) == ("1.31 times, 101 calls", False)
+    assert bench.check_clouds([{**found, "ratio": 1.3}])[0].met
