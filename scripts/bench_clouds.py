@@ -352,7 +352,7 @@ class Requests:
         def watched(session: Any, prepared: Any, **more: Any) -> Any:
             if self.counts:
                 path = re.sub(r"\?.*|https?://[^/]*", "", str(prepared.url))
-                kind = re.sub(r"/[0-9a-f]{8}-?[0-9a-f-]{24,}", "/*", path)
+                kind = re.sub(r"/[0-9a-f]{8}-?[0-9a-f-]{24,}|(?<=/os-keypairs)/.*", "/*", path)
                 with self._lock:
                     self.made[f"{prepared.method} {kind}"] += 1
             return real(session, prepared, **more)
@@ -465,8 +465,9 @@ def render(result: Result) -> str:
     """A table."""
     lines = [f"{result.machines} machines at {result.provider}", f"{'':10}  ours s  bare s  ratio"]
     for name in (*PHASES, "up + down"):
-        ours, bare = (p.total if name == "up + down" else p.seconds.get(name, 0) for p in (result.ours, result.bare))
-        lines.append(f"{name:10}  {ours:6.2f}  {bare:6.2f}  {ours / bare if bare else 0:5.2f}")
+        ours, bare = (p.total if name == "up + down" else p.seconds.get(name, 0.0) for p in (result.ours, result.bare))
+        # A plain program has no first machine that it waits for.
+        lines.append(f"{name:10}  {ours:6.2f}  " + (f"{bare:6.2f}  {ours / bare:5.2f}" if bare else f"{'–':>6}"))
     operations = sorted({*result.ours.calls, *result.bare.calls}, key=lambda o: -result.ours.calls.get(o, 0))
     width = max(map(len, operations))
     lines += ["", f"{'calls':{width}}  ours  bare"]
