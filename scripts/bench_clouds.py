@@ -467,7 +467,7 @@ def render(result: Result) -> str:
     for name in (*PHASES, "up + down"):
         ours, bare = (p.total if name == "up + down" else p.seconds.get(name, 0.0) for p in (result.ours, result.bare))
         # A plain program has no first machine that it waits for.
-        lines.append(f"{name:10}  {ours:6.2f}  " + (f"{bare:6.2f}  {ours / bare:5.2f}" if bare else f"{'–':>6}"))
+        lines.append(f"{name:10}  {ours:6.2f}  " + (f"{bare:6.2f}  {ours / bare:5.2f}" if bare else f"{'-':>6}"))
     operations = sorted({*result.ours.calls, *result.bare.calls}, key=lambda o: -result.ours.calls.get(o, 0))
     width = max(map(len, operations))
     lines += ["", f"{'calls':{width}}  ours  bare"]
