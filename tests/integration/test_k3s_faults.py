@@ -108,7 +108,7 @@ def test_a_connection_over_which_nothing_comes_any_longer_ends_a_play_by_hand_in
 @pytest.mark.parametrize(
     ("moment", "index"),
     [
-        pytest.param("transfer", 1, id="copying-agent"),
+        pytest.param("transfer", 1, id="copying-agent", marks=pytest.mark.slow),
         pytest.param("transfer", 0, id="copying-server", marks=pytest.mark.slow),
         pytest.param(BEFORE_START, 1, id="before-start-agent", marks=pytest.mark.slow),
         pytest.param(BEFORE_START, 0, id="before-start-server", marks=pytest.mark.slow),
@@ -151,7 +151,7 @@ NOTED = {"command_line": {"file": "/boot/firmware/cmdline.txt", "added": ["cgrou
 @pytest.mark.parametrize(
     "record",
     [
-        pytest.param(json.dumps(NOTED), id="noted"),
+        pytest.param(json.dumps(NOTED), id="noted", marks=pytest.mark.slow),
         pytest.param("", id="empty", marks=pytest.mark.slow),
         pytest.param('{"comm', id="half", marks=pytest.mark.slow),
     ],
@@ -196,7 +196,7 @@ def empty(cluster: FaultyCluster, index: int, folder: str) -> None:
             id="configuration",
             marks=pytest.mark.slow,
         ),
-        pytest.param("/var/lib/rancher/k3s/agent", "The disk is full.", id="data"),
+        pytest.param("/var/lib/rancher/k3s/agent", "The disk is full.", id="data", marks=pytest.mark.slow),
         pytest.param("/home/deploy/.ansible", "No space left on device", id="login", marks=pytest.mark.slow),
     ],
 )

@@ -12,7 +12,7 @@ from orchestrator.errors import OperationError
 from orchestrator.executors.ansible import AnsibleExecutor
 from tests.integration.test_k3s_play import SITE, Bench
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 DISK = "[Mount]\\nWhat=/dev/no-such-disk\\nWhere=/var/lib/rancher\\nType=no-such-kind\\n"
 
