@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -17,7 +15,7 @@ from orchestrator.planning.actions import Action
 from orchestrator.planning.observation import Presence
 from orchestrator.standin_files import standin_path
 from orchestrator.topology.model import Value
-from tests.integration.test_k3s_play import SITE, Bench, away
+from tests.integration.k3s_bench import SITE, Bench, away, nodes, removed_in_the_end
 
 pytestmark = pytest.mark.engine
 
@@ -27,23 +25,11 @@ NODES = ("pi-0", "pi-1", "pi-2")
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """Three Pis with a cluster of one server."""
-    made = Bench(tmp_path_factory.mktemp("cluster"))
-    try:
+    with removed_in_the_end(Bench(tmp_path_factory.mktemp("cluster"))) as made:
         for index in range(3):
             made.make(index)
         made.site()
         yield made
-    finally:
-        for machine in made.provider.find(made.tag):
-            made.provider.delete(machine.id)
-        made.provider.release(made.tag)
-    assert made.provider.leftovers(made.tag) == []
-
-
-def nodes(bench: Bench, index: int = 0) -> dict[str, dict[str, Any]]:
-    """Node objects as a server tells them."""
-    listed = json.loads(bench.shell(index, "sudo k3s kubectl get nodes -o json"))
-    return {item["metadata"]["name"]: item for item in listed["items"]}
 
 
 def started(bench: Bench) -> list[str]:

@@ -22,7 +22,7 @@ from orchestrator.executors.ansible import AnsibleExecutor
 from orchestrator.topology.model import Value
 from tests.integration.existing.test_existing_cluster import certificate
 from tests.integration.faulty_cluster import AT_GATE, STANDIN, FaultyCluster, bounded
-from tests.integration.test_k3s_play import SITE, TOKEN
+from tests.integration.k3s_bench import SITE, TOKEN, removed_in_the_end
 
 pytestmark = pytest.mark.engine
 
@@ -33,18 +33,12 @@ BEFORE_START = "systemctl daemon-reload"
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyCluster]:
     """One server and two agents, running."""
-    made = FaultyCluster(tmp_path_factory.mktemp("faults"))
-    try:
+    with removed_in_the_end(FaultyCluster(tmp_path_factory.mktemp("faults"))) as made:
         for index in range(3):
             made.make(index)
             made.set_up_gates(index)
         made.site()
         yield made
-    finally:
-        for machine in made.provider.find(made.tag):
-            made.provider.delete(machine.id)
-        made.provider.release(made.tag)
-    assert made.provider.leftovers(made.tag) == []
 
 
 def refusal(cluster: FaultyCluster, **inputs: Value) -> OperationError:

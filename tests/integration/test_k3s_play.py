@@ -8,144 +8,33 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
 import pytest
 
-from orchestrator.clients.engine import connect, engine_architecture
+from orchestrator.clients.engine import connect
 from orchestrator.errors import OperationError
 from orchestrator.executors import children
 from orchestrator.executors.ansible import AnsibleExecutor, _build_job
-from orchestrator.executors.base import Folders, OperationRequest, OperationResult
 from orchestrator.executors.play_inputs import find_machines
-from orchestrator.planning.actions import Action
-from orchestrator.planning.desired import DesiredInstance, Operation
+from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.observation import Presence
-from orchestrator.providers.base import DeploymentTag, MachineRequest
-from orchestrator.providers.local.provider import LocalProvider
 from orchestrator.remote.keys import generate_key
-from orchestrator.remote.ssh import run, wait_for_ssh
-from orchestrator.remote.target import SshTarget
-from orchestrator.state.model import InstanceRecord
+from orchestrator.remote.ssh import wait_for_ssh
 from orchestrator.topology.model import Value
-from tests.secrets_in_memory import memory_secrets
+from tests.integration.k3s_bench import SITE, TOKEN, Bench, away, removed_in_the_end
 
 pytestmark = pytest.mark.engine
-
-TOKEN = "token-of-the-test-cluster"
-SITE = MappingProxyType(
-    {
-        "k3s_version": "",
-        "k3s_cluster_name": "edge",
-        "k3s_token": "secret:edge-token",
-        "k3s_binary_file": "resource:standins/k3s_standin",
-        "k3s_node_labels": {"layer": "edge"},
-    }
-)
-
-
-class Bench:
-    """Two simulated Pis, and plays over them."""
-
-    def __init__(self, folder: Path) -> None:
-        lineage = uuid.uuid4().hex
-        self.tag = DeploymentTag(f"play-{lineage[:8]}", lineage)
-        self.provider = LocalProvider()
-        self.folder = folder
-        private, self.public = generate_key()
-        self.secrets = memory_secrets({"edge-token": TOKEN, "ssh-key": private})
-        self.key = folder / "key" / "id_ed25519"
-        self.key.parent.mkdir()
-        self.key.write_text(private)
-        self.key.chmod(0o600)
-        self.known: dict[str, InstanceRecord] = {}
-        self.runs = 0
-
-    def make(self, index: int) -> SshTarget:
-        address, hostname = f"pi[{index}]", f"pi-{index}"
-        request = MachineRequest(
-            deployment=self.tag,
-            address=address,
-            token=uuid.uuid4().hex,
-            hostname=hostname,
-            architecture=engine_architecture(),
-            cpus=2,
-            memory_mb=512,
-            authorized_key=self.public,
-            settings={"firmware": "raspberry-pi"},
-        )
-        made = self.provider.create(request)
-        seen: dict[str, Value] = {"machine_id": made.id, "host": made.host, "port": made.port, "user": made.user}
-        seen.update({"host_key": made.host_key, "hostname": hostname})
-        self.known[address] = InstanceRecord(address, "pi", "continuum.nodes.PhysicalMachine", attributes=seen)
-        wait_for_ssh(self.target(index), 60, threading.Event())
-        return self.target(index)
-
-    def remove(self, index: int) -> None:
-        self.provider.delete(str(self.known.pop(f"pi[{index}]").attributes["machine_id"]))
-
-    def target(self, index: int) -> SshTarget:
-        seen = self.known[f"pi[{index}]"].attributes
-        host, port, user = str(seen["host"]), int(str(seen["port"])), str(seen["user"])
-        return SshTarget(host, port, user, self.key, str(seen["host_key"]))
-
-    def shell(self, index: int, command: str) -> str:
-        result = run(self.target(index), command, 60)
-        assert result.exit_code == 0, result
-        return result.stdout
-
-    def request(self, file: str, inputs: Mapping[str, Value], operation: str = "configure") -> OperationRequest:
-        self.runs += 1
-        implementation = Operation(operation, "continuum.artifacts.AnsiblePlaybook", file, inputs)
-        machines = tuple(sorted(self.known))
-        cluster = DesiredInstance("edge", "edge", "continuum.nodes.K3sCluster", requirements={"machine": machines})
-        seen: dict[str, Value] = {"kubeconfig": "kubeconfig/edge.yaml", "nodes": ["pi-0", "pi-1"]}
-        folders = Folders(self.folder, self.folder / "runs" / str(self.runs), self.folder, self.folder)
-        return OperationRequest(
-            tag=self.tag,
-            action=Action.CREATE,
-            operation=operation,
-            implementation=implementation,
-            instance=cluster,
-            record=InstanceRecord("edge", "edge", "continuum.nodes.K3sCluster", attributes=seen),
-            known=dict(self.known),
-            desired={"edge": cluster},
-            folders=folders,
-            secrets=self.secrets,
-            progress=lambda _line: None,
-            cancel=threading.Event(),
-        )
-
-    def site(self, **inputs: Value) -> OperationResult:
-        return AnsibleExecutor().run(self.request("playbooks/site.yml", {**SITE, **inputs}))
-
-    def said(self) -> str:
-        """What Ansible printed in the last run, and K3s on the first machine, for a test that fails."""
-        logs = sorted((self.folder / "runs" / str(self.runs)).rglob("*.log"))
-        journal = self.shell(0, "sudo journalctl --no-pager -u k3s | tail -n 60")
-        return "\n".join([*(log.read_text(encoding="utf-8") for log in logs), journal])
-
-    def presence(self) -> tuple[Presence, str]:
-        observation = AnsibleExecutor().observe(self.request("playbooks/site.yml", SITE))
-        return observation.presence, observation.detail
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    made = Bench(tmp_path_factory.mktemp("play"))
-    try:
+    with removed_in_the_end(Bench(tmp_path_factory.mktemp("play"))) as made:
         made.make(0)
         made.make(1)
         yield made
-    finally:
-        for machine in made.provider.find(made.tag):
-            made.provider.delete(machine.id)
-        made.provider.release(made.tag)
-    assert made.provider.leftovers(made.tag) == []
 
 
 @pytest.fixture
@@ -233,12 +122,6 @@ def test_the_server_made_anew_takes_its_agents_back(cluster: Bench) -> None:
     assert cluster.presence()[0] is Presence.DEGRADED
     assert cluster.site().changed
     assert cluster.presence() == (Presence.PRESENT, "2 nodes ready")
-
-
-def away(request: OperationRequest, address: str) -> OperationRequest:
-    """The request with a machine that nothing answers for."""
-    closed = {**request.known[address].attributes, "port": 9}
-    return replace(request, known={**request.known, address: replace(request.known[address], attributes=closed)})
 
 
 def test_a_cluster_does_without_an_agent_that_is_away_and_is_completed_later(bench: Bench) -> None:
