@@ -16,7 +16,7 @@ export PYTHON
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-engine test-slow test-systems test-real molecule bench bench-clusters lint format clean
+.PHONY: help demo test test-fast test-engine test-slow test-systems test-real molecule bench bench-commands bench-clusters lint format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -52,7 +52,9 @@ molecule: ## the scenarios of playbooks/molecule, on simulated Raspberry Pis
 	@scripts/bootstrap test
 	@$(PYTEST) -m slow tests/integration/test_molecule.py
 
-bench: ## how long whole commands and many machines of clouds take, against yardsticks taken in the same run
+bench: bench-commands bench-clusters ## both benches
+
+bench-commands: ## how long whole commands and many machines of clouds take, against yardsticks taken in the same run
 	@scripts/bootstrap lint
 	@$(PY) scripts/bench
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any, cast
@@ -83,6 +84,29 @@ def engine_architecture() -> str:
     with translated_errors("asking the container engine for its architecture"):
         name = str(client.version().get("Arch", ""))
     return _ARCHITECTURES.get(name, name)
+
+
+@dataclass(frozen=True)
+class ListedImage:
+    """An image as the engine's list tells of it: its id and its names with tags, none for one that lost them."""
+
+    id: str
+    tags: tuple[str, ...]
+
+
+def list_images(client: docker.DockerClient, labels: Sequence[str], repository: str | None = None) -> list[ListedImage]:
+    """Images that have all the labels, newest first.
+
+    One call: the SDK's own list asks once more for each image, and fails for one that another removes meanwhile.
+
+    Args:
+        client: The engine.
+        labels: ``name=value`` each.
+        repository: Only images that have a tag there.
+    """
+    found = client.api.images(repository, filters={"label": list(labels)})
+    newest = sorted(found, key=lambda image: int(image["Created"]), reverse=True)
+    return [ListedImage(str(image["Id"]), tuple(image.get("RepoTags") or ())) for image in newest]
 
 
 def published(client: docker.DockerClient, reference: str) -> bool:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import docker
 
-from orchestrator.clients.engine import connect, engine_architecture, translated_errors
+from orchestrator.clients.engine import connect, engine_architecture, list_images, translated_errors
 from orchestrator.errors import EngineUnavailableError, OperationError, ProviderError
 from orchestrator.executors.base import OperationRequest, OperationResult
 from orchestrator.images.base_image import IMAGE_LABEL
-from orchestrator.images.build_container import build_lock, find_image
+from orchestrator.images.build_container import build_lock, find_image, inspect_image
 from orchestrator.images.component import ComponentImage, ImageMaker
 from orchestrator.planning.observation import Difference, Observation, Presence
 from orchestrator.state.model import InstanceRecord
@@ -165,19 +165,20 @@ def _release_earlier(client: docker.DockerClient, request: OperationRequest) -> 
     """Let go of the images that the instance had before, which were kept so that a rollback finds them."""
     own = _used_by(request)
     with translated_errors("looking for earlier images"):
-        images = client.images.list(filters={"label": f"{IMAGE_LABEL}=component"})
-    for image_id, tag in [(str(i.id), str(t)) for i in images for t in i.tags if t.endswith(own)]:
+        images = list_images(client, [f"{IMAGE_LABEL}=component"])
+    for image_id, tag in [(i.id, t) for i in images for t in i.tags if t.endswith(own)]:
         with build_lock(image_id):
             _release(client, tag.removesuffix(own), request)
 
 
 def _release(client: docker.DockerClient, reference: str, request: OperationRequest) -> None:
     """Take the claim back, and remove the image if it was the last one."""
-    if find_image(client, reference) is None:
+    image = inspect_image(client, reference)
+    if image is None:
         return
     own = f"{reference}{_used_by(request)}"
     with translated_errors(f"removing the image {reference}"):
-        claims = {t for t in client.images.get(reference).tags if t.startswith(f"{reference}{_CLAIM}")}
+        claims = {t for t in image.tags if t.startswith(f"{reference}{_CLAIM}")}
         if own in claims:
             client.images.remove(own)
         if not claims - {own}:

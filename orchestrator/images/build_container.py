@@ -24,6 +24,7 @@ import docker
 import docker.errors
 import requests.exceptions
 from docker.models.containers import Container
+from docker.models.images import Image
 from docker.types import Mount
 from docker.utils.socket import SocketError, frames_iter
 
@@ -74,13 +75,19 @@ def recipe_digest(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def find_image(client: docker.DockerClient, tag: str) -> str | None:
-    """Id of the image with that tag, or None."""
+def inspect_image(client: docker.DockerClient, tag: str) -> Image | None:
+    """The image with that tag, or None."""
     with translated_errors(f"looking for the image {tag}"):
         try:
-            return str(client.images.get(tag).id)
+            return client.images.get(tag)
         except docker.errors.ImageNotFound:
             return None
+
+
+def find_image(client: docker.DockerClient, tag: str) -> str | None:
+    """Id of the image with that tag, or None."""
+    image = inspect_image(client, tag)
+    return None if image is None else str(image.id)
 
 
 def build_image(

@@ -17,11 +17,11 @@ import docker
 import docker.errors
 import yaml
 
-from orchestrator.clients.engine import translated_errors
+from orchestrator.clients.engine import list_images, translated_errors
 from orchestrator.clients.transience import tells_of_passing
 from orchestrator.errors import CancelledError, OperationError, ProviderError
 from orchestrator.images.base_image import IMAGE_LABEL, ensure_base_image
-from orchestrator.images.build_container import Step, build_image, build_lock, find_image, recipe_digest
+from orchestrator.images.build_container import Step, build_image, build_lock, find_image, inspect_image, recipe_digest
 from orchestrator.images.registry import image_available
 from orchestrator.topology.source_digest import source_digest, source_files
 
@@ -115,12 +115,15 @@ class ImageMaker:
 
     def _built_before(self, component: str, digest: str) -> str:
         """Tag of the newest image that was built from sources with that digest; empty if there is none."""
-        filters = {"label": [f"{SOURCE_LABEL}={digest}"]}
         with translated_errors(f"looking for an earlier image of {component}"):
-            images = self.client.images.list(repository(component), filters=filters)
-        fitting = [i for i in images if i.attrs.get("Architecture", self.architecture) == self.architecture]
-        newest = sorted(fitting, key=lambda i: str(i.attrs.get("Created", "")), reverse=True)
-        return next((str(tag) for image in newest for tag in image.tags if USED_BY not in tag), "")
+            images = list_images(self.client, [f"{SOURCE_LABEL}={digest}"], repository(component))
+        tags = [next((t for t in image.tags if USED_BY not in t), "") for image in images]
+        return next((tag for tag in tags if tag and self._fits(tag)), "")
+
+    def _fits(self, tag: str) -> bool:
+        """Whether the image is there and for the architecture; one that says nothing of it is checked when used."""
+        image = inspect_image(self.client, tag)
+        return image is not None and image.attrs.get("Architecture", self.architecture) == self.architecture
 
     def passing_on(self, component: str) -> ComponentImage:
         """An image whose script copies the input to the output."""
@@ -245,10 +248,8 @@ class ImageMaker:
                     )
 
     def _label(self, tag: str, label: str) -> str:
-        if find_image(self.client, tag) is None:
-            return ""
-        with translated_errors(f"looking at {tag}"):
-            return str(self.client.images.get(tag).labels.get(label, ""))
+        image = inspect_image(self.client, tag)
+        return "" if image is None else str(image.labels.get(label, ""))
 
     def _checked(self, tag: str) -> ComponentImage:
         """The image, after a look at what it is for: builders are known to get that wrong silently."""

@@ -232,6 +232,8 @@ def _exchange(channel: paramiko.Channel, stdin: bytes, end: float) -> tuple[str,
     left = memoryview(stdin)
     is_open = True
     while True:
+        # Asked before what has come is read: the last of it and the end may arrive in between.
+        has_ended = channel.exit_status_ready() and channel.eof_received
         busy = _read(channel, parts)
         try:
             if left and channel.send_ready():
@@ -245,7 +247,7 @@ def _exchange(channel: paramiko.Channel, stdin: bytes, end: float) -> tuple[str,
             left, is_open = memoryview(b""), False
         if busy:
             continue
-        if channel.exit_status_ready() and channel.eof_received:
+        if has_ended:
             return b"".join(parts[0]).decode(errors="replace"), b"".join(parts[1]).decode(errors="replace")
         if channel.closed and not channel.exit_status_ready():
             raise EOFError("the machine closed it")

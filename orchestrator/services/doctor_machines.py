@@ -110,7 +110,13 @@ def _check_of(reason: DeployError) -> str:
 
 def _look(subject: Subject, session: Session) -> MachineReport:
     findings: list[Finding] = []
-    said = session.run(_RIGHTS, _SHORT).stdout.splitlines()
+    answer = session.run(_RIGHTS, _SHORT)
+    said = answer.stdout.splitlines()
+    if not any(line.startswith("user ") for line in said):
+        words = (answer.stderr.strip() or answer.stdout.strip() or "not a word").splitlines()[-1]
+        text = f"{subject.target.login} runs no commands: exit code {answer.exit_code}, {words}."
+        fix = "Give that user a login shell on the machine (chsh) and no forced command, or log in as another one."
+        return MachineReport(subject, reached=True, findings=(error("login", subject.address, text, fix),))
     if "python" not in said:
         fix = "Install Python 3 on it (Debian, Ubuntu: sudo apt install python3)."
         findings.append(error("python", subject.address, f"There is no {PYTHON}, which plays need.", fix))

@@ -25,8 +25,14 @@ def application(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def nothing_of_a_killed_run(request: pytest.FixtureRequest) -> None:
+    """Remove what a run that was killed could not: the deployment that the tests' module is about (NAME)."""
+    Engine().wipe(request.module.NAME)
+
+
 @pytest.fixture
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+def engine(request: pytest.FixtureRequest, nothing_of_a_killed_run: None) -> Iterator[Engine]:
     """The engine; whatever a test leaves behind of the deployment that its module is about (NAME) is removed."""
     found = Engine()
     yield found

@@ -13,7 +13,7 @@ from tests.e2e.command_line import Cli, Engine
 NAME = "mask-detection-rehearsal"
 AWAY = "layer1-rasppi[2]"
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 
 def board(engine: Engine, address: str) -> Any:

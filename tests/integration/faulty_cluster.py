@@ -15,8 +15,7 @@ from orchestrator.executors.base import OperationRequest, OperationResult
 from orchestrator.remote.ssh import run, wait_for_ssh
 from orchestrator.standin_files import standin_path
 from orchestrator.topology.model import Value
-from tests.integration.test_k3s_cluster import nodes
-from tests.integration.test_k3s_play import SITE, TOKEN, Bench
+from tests.integration.k3s_bench import SITE, TOKEN, Bench, nodes
 from tests.plays_by_hand import Played, play
 from tests.simulated_boards import render_inventory
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
 import pytest
 from docker.models.containers import Container
 
-from orchestrator.clients.engine import connect, engine_architecture
+from orchestrator.clients.engine import connect, engine_architecture, list_images
 from orchestrator.errors import CancelledError, ProviderError
 from orchestrator.images.base_image import ensure_base_image, ensure_machine_image
 from orchestrator.images.build_container import BUILD_LABEL, ImageBuildError, Step, build_image, find_image
@@ -159,3 +162,25 @@ def test_a_dockerfile_of_the_component_is_built_and_its_failure_shows_the_end_of
     dockerfile.write_text("ARG BASE\nFROM $BASE\nCOPY nowhere.py /copied.py\n", encoding="ascii")
     with pytest.raises(ProviderError, match=r"(?s)Dockerfile: The engine gave it up\..*nowhere.py"):
         maker.from_sources(component, tmp_path, "")
+
+
+def test_images_are_listed_while_others_come_and_go(tag: str) -> None:
+    """Images of one deployment are removed at the same time, and each removal looks for earlier ones."""
+    client, label = connect(), f"continuum.test={uuid.uuid4().hex}"
+
+    def make_and_remove() -> None:
+        for number in range(40):
+            content = io.BytesIO()
+            with tarfile.open(fileobj=content, mode="w") as archive:
+                archive.addfile(tarfile.TarInfo(f"number-{number}"))
+            client.api.import_image_from_data(content.getvalue(), tag.replace(":", "-"), changes=[f"LABEL {label}"])
+            client.images.remove(tag.replace(":", "-"))
+
+    with ThreadPoolExecutor() as pool:
+        other = pool.submit(make_and_remove)
+        seen = set()
+        while not other.done():
+            seen |= {image.id for image in list_images(client, [label])}
+        other.result()
+    assert len(seen) > 1
+    assert list_images(client, [label]) == []

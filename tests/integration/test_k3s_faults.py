@@ -22,7 +22,7 @@ from orchestrator.executors.ansible import AnsibleExecutor
 from orchestrator.topology.model import Value
 from tests.integration.existing.test_existing_cluster import certificate
 from tests.integration.faulty_cluster import AT_GATE, STANDIN, FaultyCluster, bounded
-from tests.integration.test_k3s_play import SITE, TOKEN
+from tests.integration.k3s_bench import SITE, TOKEN, removed_in_the_end
 
 pytestmark = pytest.mark.engine
 
@@ -33,18 +33,12 @@ BEFORE_START = "systemctl daemon-reload"
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyCluster]:
     """One server and two agents, running."""
-    made = FaultyCluster(tmp_path_factory.mktemp("faults"))
-    try:
+    with removed_in_the_end(FaultyCluster(tmp_path_factory.mktemp("faults"))) as made:
         for index in range(3):
             made.make(index)
             made.set_up_gates(index)
         made.site()
         yield made
-    finally:
-        for machine in made.provider.find(made.tag):
-            made.provider.delete(machine.id)
-        made.provider.release(made.tag)
-    assert made.provider.leftovers(made.tag) == []
 
 
 def refusal(cluster: FaultyCluster, **inputs: Value) -> OperationError:
@@ -108,7 +102,7 @@ def test_a_connection_over_which_nothing_comes_any_longer_ends_a_play_by_hand_in
 @pytest.mark.parametrize(
     ("moment", "index"),
     [
-        pytest.param("transfer", 1, id="copying-agent"),
+        pytest.param("transfer", 1, id="copying-agent", marks=pytest.mark.slow),
         pytest.param("transfer", 0, id="copying-server", marks=pytest.mark.slow),
         pytest.param(BEFORE_START, 1, id="before-start-agent", marks=pytest.mark.slow),
         pytest.param(BEFORE_START, 0, id="before-start-server", marks=pytest.mark.slow),
@@ -151,7 +145,7 @@ NOTED = {"command_line": {"file": "/boot/firmware/cmdline.txt", "added": ["cgrou
 @pytest.mark.parametrize(
     "record",
     [
-        pytest.param(json.dumps(NOTED), id="noted"),
+        pytest.param(json.dumps(NOTED), id="noted", marks=pytest.mark.slow),
         pytest.param("", id="empty", marks=pytest.mark.slow),
         pytest.param('{"comm', id="half", marks=pytest.mark.slow),
     ],
@@ -196,7 +190,7 @@ def empty(cluster: FaultyCluster, index: int, folder: str) -> None:
             id="configuration",
             marks=pytest.mark.slow,
         ),
-        pytest.param("/var/lib/rancher/k3s/agent", "The disk is full.", id="data"),
+        pytest.param("/var/lib/rancher/k3s/agent", "The disk is full.", id="data", marks=pytest.mark.slow),
         pytest.param("/home/deploy/.ansible", "No space left on device", id="login", marks=pytest.mark.slow),
     ],
 )

@@ -10,9 +10,9 @@ import pytest
 
 from orchestrator.errors import OperationError
 from orchestrator.executors.ansible import AnsibleExecutor
-from tests.integration.test_k3s_play import SITE, Bench
+from tests.integration.k3s_bench import SITE, Bench, removed_in_the_end
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 DISK = "[Mount]\\nWhat=/dev/no-such-disk\\nWhere=/var/lib/rancher\\nType=no-such-kind\\n"
 
@@ -20,17 +20,11 @@ DISK = "[Mount]\\nWhat=/dev/no-such-disk\\nWhere=/var/lib/rancher\\nType=no-such
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """A server and an agent."""
-    made = Bench(tmp_path_factory.mktemp("notices"))
-    try:
+    with removed_in_the_end(Bench(tmp_path_factory.mktemp("notices"))) as made:
         for index in (0, 1):
             made.make(index)
         made.site()
         yield made
-    finally:
-        for machine in made.provider.find(made.tag):
-            made.provider.delete(machine.id)
-        made.provider.release(made.tag)
-    assert made.provider.leftovers(made.tag) == []
 
 
 def told(bench: Bench) -> str:

@@ -8,138 +8,41 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
 import pytest
 
-from orchestrator.clients.engine import connect, engine_architecture
+from orchestrator.clients.engine import connect
 from orchestrator.errors import OperationError
 from orchestrator.executors import children
 from orchestrator.executors.ansible import AnsibleExecutor, _build_job
-from orchestrator.executors.base import Folders, OperationRequest, OperationResult
 from orchestrator.executors.play_inputs import find_machines
-from orchestrator.planning.actions import Action
-from orchestrator.planning.desired import DesiredInstance, Operation
+from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.observation import Presence
-from orchestrator.providers.base import DeploymentTag, MachineRequest
-from orchestrator.providers.local.provider import LocalProvider
 from orchestrator.remote.keys import generate_key
-from orchestrator.remote.ssh import run, wait_for_ssh
-from orchestrator.remote.target import SshTarget
-from orchestrator.state.model import InstanceRecord
+from orchestrator.remote.ssh import wait_for_ssh
 from orchestrator.topology.model import Value
-from tests.secrets_in_memory import memory_secrets
+from tests.integration.k3s_bench import SITE, TOKEN, Bench, away, removed_in_the_end
 
 pytestmark = pytest.mark.engine
-
-TOKEN = "token-of-the-test-cluster"
-SITE = MappingProxyType(
-    {
-        "k3s_version": "",
-        "k3s_cluster_name": "edge",
-        "k3s_token": "secret:edge-token",
-        "k3s_binary_file": "resource:standins/k3s_standin",
-        "k3s_node_labels": {"layer": "edge"},
-    }
-)
-
-
-class Bench:
-    """Two simulated Pis, and plays over them."""
-
-    def __init__(self, folder: Path) -> None:
-        lineage = uuid.uuid4().hex
-        self.tag = DeploymentTag(f"play-{lineage[:8]}", lineage)
-        self.provider = LocalProvider()
-        self.folder = folder
-        private, self.public = generate_key()
-        self.secrets = memory_secrets({"edge-token": TOKEN, "ssh-key": private})
-        self.key = folder / "key" / "id_ed25519"
-        self.key.parent.mkdir()
-        self.key.write_text(private)
-        self.key.chmod(0o600)
-        self.known: dict[str, InstanceRecord] = {}
-        self.runs = 0
-
-    def make(self, index: int) -> SshTarget:
-        address, hostname = f"pi[{index}]", f"pi-{index}"
-        request = MachineRequest(
-            deployment=self.tag,
-            address=address,
-            token=uuid.uuid4().hex,
-            hostname=hostname,
-            architecture=engine_architecture(),
-            cpus=2,
-            memory_mb=512,
-            authorized_key=self.public,
-            settings={"firmware": "raspberry-pi"},
-        )
-        made = self.provider.create(request)
-        seen: dict[str, Value] = {"machine_id": made.id, "host": made.host, "port": made.port, "user": made.user}
-        seen.update({"host_key": made.host_key, "hostname": hostname})
-        self.known[address] = InstanceRecord(address, "pi", "continuum.nodes.PhysicalMachine", attributes=seen)
-        wait_for_ssh(self.target(index), 60, threading.Event())
-        return self.target(index)
-
-    def remove(self, index: int) -> None:
-        self.provider.delete(str(self.known.pop(f"pi[{index}]").attributes["machine_id"]))
-
-    def target(self, index: int) -> SshTarget:
-        seen = self.known[f"pi[{index}]"].attributes
-        host, port, user = str(seen["host"]), int(str(seen["port"])), str(seen["user"])
-        return SshTarget(host, port, user, self.key, str(seen["host_key"]))
-
-    def shell(self, index: int, command: str) -> str:
-        result = run(self.target(index), command, 60)
-        assert result.exit_code == 0, result
-        return result.stdout
-
-    def request(self, file: str, inputs: Mapping[str, Value], operation: str = "configure") -> OperationRequest:
-        self.runs += 1
-        implementation = Operation(operation, "continuum.artifacts.AnsiblePlaybook", file, inputs)
-        machines = tuple(sorted(self.known))
-        cluster = DesiredInstance("edge", "edge", "continuum.nodes.K3sCluster", requirements={"machine": machines})
-        seen: dict[str, Value] = {"kubeconfig": "kubeconfig/edge.yaml", "nodes": ["pi-0", "pi-1"]}
-        folders = Folders(self.folder, self.folder / "runs" / str(self.runs), self.folder, self.folder)
-        return OperationRequest(
-            tag=self.tag,
-            action=Action.CREATE,
-            operation=operation,
-            implementation=implementation,
-            instance=cluster,
-            record=InstanceRecord("edge", "edge", "continuum.nodes.K3sCluster", attributes=seen),
-            known=dict(self.known),
-            desired={"edge": cluster},
-            folders=folders,
-            secrets=self.secrets,
-            progress=lambda _line: None,
-            cancel=threading.Event(),
-        )
-
-    def site(self, **inputs: Value) -> OperationResult:
-        return AnsibleExecutor().run(self.request("playbooks/site.yml", {**SITE, **inputs}))
-
-    def presence(self) -> tuple[Presence, str]:
-        observation = AnsibleExecutor().observe(self.request("playbooks/site.yml", SITE))
-        return observation.presence, observation.detail
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    made = Bench(tmp_path_factory.mktemp("play"))
-    try:
+    with removed_in_the_end(Bench(tmp_path_factory.mktemp("play"))) as made:
         made.make(0)
         made.make(1)
         yield made
-    finally:
-        for machine in made.provider.find(made.tag):
-            made.provider.delete(machine.id)
-        made.provider.release(made.tag)
-    assert made.provider.leftovers(made.tag) == []
+
+
+@pytest.fixture
+def cluster(bench: Bench) -> Bench:
+    """The machines with their cluster, whichever tests ran before."""
+    if not bench.runs:
+        bench.site()
+    return bench
 
 
 def test_from_blank_boards_to_a_ready_cluster(bench: Bench) -> None:
@@ -193,35 +96,32 @@ def test_a_failing_node_is_named_with_its_journal_and_the_next_run_mends_it(benc
     assert bench.presence()[0] is Presence.PRESENT
 
 
-def test_a_node_that_does_not_get_ready_is_named(bench: Bench) -> None:
-    bench.shell(1, """echo '{"not_ready": "container runtime is down"}' | sudo tee /etc/k3s-standin.json""")
+@pytest.mark.slow
+def test_a_node_that_does_not_get_ready_is_named(cluster: Bench) -> None:
+    cluster.shell(1, """echo '{"not_ready": "container runtime is down"}' | sudo tee /etc/k3s-standin.json""")
     time.sleep(2)
-    assert bench.presence() == (Presence.DEGRADED, "node pi-1 is not ready: container runtime is down")
+    assert cluster.presence() == (Presence.DEGRADED, "node pi-1 is not ready: container runtime is down")
     with pytest.raises(OperationError, match="pi-1: container runtime is down"):
-        bench.site(k3s_ready_timeout=3)
-    bench.shell(1, "sudo rm /etc/k3s-standin.json")
-    bench.site()
+        cluster.site(k3s_ready_timeout=3)
+    cluster.shell(1, "sudo rm /etc/k3s-standin.json")
+    cluster.site()
 
 
-def test_a_machine_made_anew_under_the_same_name_rejoins(bench: Bench) -> None:
-    bench.remove(1)
-    bench.make(1)
-    assert bench.site().changed
-    assert bench.presence() == (Presence.PRESENT, "2 nodes ready")
+@pytest.mark.slow
+def test_a_machine_made_anew_under_the_same_name_rejoins(cluster: Bench) -> None:
+    cluster.remove(1)
+    cluster.make(1)
+    assert cluster.site().changed
+    assert cluster.presence() == (Presence.PRESENT, "2 nodes ready")
 
 
-def test_the_server_made_anew_takes_its_agents_back(bench: Bench) -> None:
-    bench.remove(0)
-    bench.make(0)
-    assert bench.presence()[0] is Presence.DEGRADED
-    assert bench.site().changed
-    assert bench.presence() == (Presence.PRESENT, "2 nodes ready")
-
-
-def away(request: OperationRequest, address: str) -> OperationRequest:
-    """The request with a machine that nothing answers for."""
-    closed = {**request.known[address].attributes, "port": 9}
-    return replace(request, known={**request.known, address: replace(request.known[address], attributes=closed)})
+@pytest.mark.slow
+def test_the_server_made_anew_takes_its_agents_back(cluster: Bench) -> None:
+    cluster.remove(0)
+    cluster.make(0)
+    assert cluster.presence()[0] is Presence.DEGRADED
+    assert cluster.site().changed
+    assert cluster.presence() == (Presence.PRESENT, "2 nodes ready")
 
 
 def test_a_cluster_does_without_an_agent_that_is_away_and_is_completed_later(bench: Bench) -> None:
@@ -236,22 +136,24 @@ def test_a_cluster_does_without_an_agent_that_is_away_and_is_completed_later(ben
     assert completed.attributes["degraded"] == []
 
 
-def test_a_cluster_does_without_an_agent_that_was_never_made(bench: Bench) -> None:
-    request = bench.request("playbooks/site.yml", SITE)
+@pytest.mark.slow
+def test_a_cluster_does_without_an_agent_that_was_never_made(cluster: Bench) -> None:
+    request = cluster.request("playbooks/site.yml", SITE)
     known = {address: record for address, record in request.known.items() if address != "pi[1]"}
     pi = DesiredInstance("pi[1]", "pi", "continuum.nodes.PhysicalMachine", index=1, provider="local")
     result = AnsibleExecutor().run(replace(request, known=known, desired={**request.desired, "pi[1]": pi}))
     assert result.attributes["degraded"] == ["pi[1]"]
-    assert not bench.site().changed, "the node of a machine that is only missing must not be taken out of the cluster"
-    assert bench.presence() == (Presence.PRESENT, "2 nodes ready")
+    assert not cluster.site().changed, "the node of a machine that is only missing must not be taken out of the cluster"
+    assert cluster.presence() == (Presence.PRESENT, "2 nodes ready")
 
 
-def test_a_board_that_does_not_come_back_from_its_reboot_is_done_without_and_completed_later(bench: Bench) -> None:
-    bench.remove(1)
-    bench.make(1)
-    bench.shell(1, "sudo touch /boot/firmware/does-not-boot")
+@pytest.mark.slow
+def test_a_board_that_does_not_come_back_from_its_reboot_is_done_without_and_completed_later(cluster: Bench) -> None:
+    cluster.remove(1)
+    cluster.make(1)
+    cluster.shell(1, "sudo touch /boot/firmware/does-not-boot")
     lines: list[str] = []
-    request = bench.request("playbooks/site.yml", {**SITE, "k3s_prerequisites_reboot_timeout": 8})
+    request = cluster.request("playbooks/site.yml", {**SITE, "k3s_prerequisites_reboot_timeout": 8})
     result = AnsibleExecutor().run(replace(request, progress=lines.append))
     assert result.attributes["degraded"] == ["pi[1]"]
     assert result.attributes["degraded_because"] == {"pi[1]": "did not come back from its reboot within 8 s"}
@@ -259,32 +161,33 @@ def test_a_board_that_does_not_come_back_from_its_reboot_is_done_without_and_com
     assert "Look for the board after its reboot" in lines
 
     record = replace(request.record, attributes={**request.record.attributes, **result.attributes})
-    again = replace(bench.request("playbooks/site.yml", SITE), record=record)
+    again = replace(cluster.request("playbooks/site.yml", SITE), record=record)
     assert AnsibleExecutor().run(again).attributes["degraded_because"] == result.attributes["degraded_because"]
 
-    board = connect().containers.get(str(bench.known["pi[1]"].attributes["machine_id"]))
+    board = connect().containers.get(str(cluster.known["pi[1]"].attributes["machine_id"]))
     assert board.exec_run(["rm", "/boot/firmware/does-not-boot"]).exit_code == 0
     board.restart(timeout=0)
-    wait_for_ssh(bench.target(1), 60, threading.Event())
-    completed = AnsibleExecutor().run(replace(bench.request("playbooks/site.yml", SITE), record=record))
+    wait_for_ssh(cluster.target(1), 60, threading.Event())
+    completed = AnsibleExecutor().run(replace(cluster.request("playbooks/site.yml", SITE), record=record))
     assert (completed.attributes["degraded"], completed.attributes["degraded_because"]) == ([], {})
     assert completed.changed
-    assert bench.presence() == (Presence.PRESENT, "2 nodes ready")
-    assert not bench.site().changed
+    assert cluster.presence() == (Presence.PRESENT, "2 nodes ready")
+    assert not cluster.site().changed
 
 
-def test_a_server_that_does_not_come_back_from_its_reboot_is_a_failure_that_says_so(bench: Bench) -> None:
-    bench.remove(0)
-    bench.make(0)
-    bench.shell(0, "sudo touch /boot/firmware/does-not-boot")
+@pytest.mark.slow
+def test_a_server_that_does_not_come_back_from_its_reboot_is_a_failure_that_says_so(cluster: Bench) -> None:
+    cluster.remove(0)
+    cluster.make(0)
+    cluster.shell(0, "sudo touch /boot/firmware/does-not-boot")
     with pytest.raises(OperationError, match="pi-0 did not come back from its reboot within 8 s") as caught:
-        bench.site(k3s_prerequisites_reboot_timeout=8)
+        cluster.site(k3s_prerequisites_reboot_timeout=8)
     assert not caught.value.transient, "it was waited for long enough"
-    bench.remove(0)
-    bench.make(0)
-    assert bench.site().changed
-    assert bench.presence() == (Presence.PRESENT, "2 nodes ready")
-    assert not bench.site().changed
+    cluster.remove(0)
+    cluster.make(0)
+    assert cluster.site().changed
+    assert cluster.presence() == (Presence.PRESENT, "2 nodes ready")
+    assert not cluster.site().changed
 
 
 def test_without_its_server_a_cluster_is_nothing_but_it_may_come_back(bench: Bench) -> None:
@@ -299,21 +202,22 @@ def test_what_is_to_be_removed_must_be_reached(bench: Bench) -> None:
         AnsibleExecutor().run(away(bench.request("playbooks/image_archive.yml", inputs, "delete"), "pi[1]"))
 
 
-def test_a_play_that_hangs_is_ended_and_says_where(bench: Bench) -> None:
+@pytest.mark.slow
+def test_a_play_that_hangs_is_ended_and_says_where(cluster: Bench) -> None:
     hanging = "#!/bin/sh\nexec sleep 300\n"
-    bench.shell(1, f"printf '{hanging}' | sudo tee /usr/local/sbin/hanging >/dev/null")
-    bench.shell(1, "sudo chmod 755 /usr/local/sbin/hanging; sudo mv /usr/bin/python3 /usr/bin/python3.kept")
-    bench.shell(1, "sudo ln -s /usr/local/sbin/hanging /usr/bin/python3; sudo rm -f /usr/local/bin/k3s")
+    cluster.shell(1, f"printf '{hanging}' | sudo tee /usr/local/sbin/hanging >/dev/null")
+    cluster.shell(1, "sudo chmod 755 /usr/local/sbin/hanging; sudo mv /usr/bin/python3 /usr/bin/python3.kept")
+    cluster.shell(1, "sudo ln -s /usr/local/sbin/hanging /usr/bin/python3; sudo rm -f /usr/local/bin/k3s")
     try:
         with pytest.raises(
             OperationError, match=r"nothing was heard of it for 20 s, at the task 'Read the board' on pi-1"
         ) as caught:
-            bench.site(play_silence=20)
+            cluster.site(play_silence=20)
         assert not caught.value.transient
     finally:
-        bench.shell(1, "sudo mv -T /usr/bin/python3.kept /usr/bin/python3; sudo rm /usr/local/sbin/hanging")
-    bench.site()
-    assert bench.presence() == (Presence.PRESENT, "2 nodes ready")
+        cluster.shell(1, "sudo mv -T /usr/bin/python3.kept /usr/bin/python3; sudo rm /usr/local/sbin/hanging")
+    cluster.site()
+    assert cluster.presence() == (Presence.PRESENT, "2 nodes ready")
 
 
 def test_a_machine_with_another_host_key_is_refused(bench: Bench) -> None:

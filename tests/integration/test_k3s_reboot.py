@@ -72,9 +72,7 @@ def test_every_machine_is_rebooted_once_agents_first_and_is_ready_with_its_new_b
     assert all(boot in nodes for boot in after)
     started = services(cluster)
     again = play_well("site.yml", cluster.inventory, {"k3s_binary_file": str(STANDIN)})
-    assert again.hosts["pi-1"]["changed"] == 0, again.output
-    # The stand-in makes the administrator's certificate anew at each start; nothing is restarted for that.
-    assert again.hosts["pi-0"]["changed"] <= 1, again.output
+    assert again.total("changed") == 0, again.output
     assert (boots(cluster), services(cluster)) == (after, started)
 
 
@@ -90,6 +88,7 @@ def test_nothing_is_rebooted_while_another_node_is_not_ready(cluster: Boards) ->
     assert boots(cluster) == before
 
 
+@pytest.mark.slow
 def test_a_machine_whose_work_cannot_be_moved_is_left_up(cluster: Boards) -> None:
     before = boots(cluster)
     shell(cluster, 0, f"echo '{WORK}' | sudo k3s kubectl apply -f -")
@@ -109,6 +108,7 @@ def test_a_machine_whose_work_cannot_be_moved_is_left_up(cluster: Boards) -> Non
     assert unschedulable(cluster) == {"pi-0": False, "pi-1": False}
 
 
+@pytest.mark.slow
 def test_a_node_that_does_not_get_ready_again_stops_the_rest(cluster: Boards) -> None:
     before = boots(cluster)
     shell(cluster, 1, "sudo systemctl disable --quiet k3s-agent")

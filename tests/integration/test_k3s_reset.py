@@ -117,6 +117,7 @@ def test_nothing_is_left_and_nothing_of_others_is_touched(bench: Bench) -> None:
     assert_same(before, bench.listings())
 
 
+@pytest.mark.slow
 def test_data_on_another_disk_go_and_the_disk_stays(bench: Bench) -> None:
     before = bench.listings()
     variables = {**VARIABLES, "k3s_data_dir": "/mnt/disk/k3s"}
@@ -157,6 +158,7 @@ systemctl daemon-reload; systemctl enable --now k3s
 """
 
 
+@pytest.mark.slow
 def test_what_the_official_installer_made_goes_as_well(bench: Bench) -> None:
     switched = "sudo cp /proc/cgroups /run/cgroups; sudo sed -i '/^memory/s/[01]$/1/' /run/cgroups; "
     bench.shell(0, switched + "sudo mount --bind /run/cgroups /proc/cgroups")

@@ -15,6 +15,7 @@ import docker.errors
 from orchestrator.clients.engine import (
     connect,
     engine_architecture,
+    list_images,
     own_engine_leaves_packet_filter_alone,
     stop_idle_own_engine,
     translated_errors,
@@ -173,9 +174,8 @@ class LocalProvider:
                 Resource("network", n.id or "", n.name or "") for n in self._client.networks.list(filters=filters)
             ]
             found += [Resource("volume", v.id or "", v.name) for v in self._client.volumes.list(filters=filters)]
-            found += [
-                Resource("image", i.id or "", ", ".join(i.tags)) for i in self._client.images.list(filters=filters)
-            ]
+            images = list_images(self._client, filters["label"])
+            found += [Resource("image", i.id, ", ".join(i.tags)) for i in images]
         return found
 
     @cached_property

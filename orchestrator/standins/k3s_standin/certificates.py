@@ -68,6 +68,19 @@ def make_certificate(folder: Path, name: str, ca: str, subject: str, extensions:
     request.unlink()
 
 
+def is_lasting(folder: Path, name: str, ca: str) -> bool:
+    """Whether a certificate is there, of that CA, and not in its last 90 days, when K3s makes it anew at a start."""
+    certificate = folder / f"{name}.crt"
+    if "certificate_days" in faults() or not certificate.is_file():
+        return False
+    try:
+        openssl("x509", "-checkend", str(90 * 86400), "-noout", "-in", str(certificate))
+        openssl("verify", "-CAfile", str(folder / f"{ca}.crt"), str(certificate))
+    except FatalError:
+        return False
+    return True
+
+
 def make_certificates(folder: Path, alternative_names: list[str]) -> None:
     """Everything below ``server/tls``."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -80,6 +93,7 @@ def make_certificates(folder: Path, alternative_names: list[str]) -> None:
         folder, "serving-kube-apiserver", "server-ca", "CN=kube-apiserver",
         f"extendedKeyUsage=serverAuth\nsubjectAltName={listed}",
     )  # fmt: skip
-    make_certificate(
-        folder, "client-admin", "client-ca", "O=system:masters\nCN=system:admin", "extendedKeyUsage=clientAuth"
-    )
+    if not is_lasting(folder, "client-admin", "client-ca"):
+        make_certificate(
+            folder, "client-admin", "client-ca", "O=system:masters\nCN=system:admin", "extendedKeyUsage=clientAuth"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,11 @@ from k3s_standin.cluster import Cluster
 from k3s_standin.controllers import Controllers
 from k3s_standin.deploy_controller import Manifests
 from k3s_standin.kinds import ApiError
-from k3s_standin.store import LOST, QuorumError, Store
+from k3s_standin.process import STOP
+from k3s_standin.store import LOST, REQUEST_TIMEOUT, QuorumError, Store
+
+MISDIRECTED = 421
+"""Status by which a server says that another one decides (RFC 9110)."""
 
 REJECTED = (
     "Node password rejected, duplicate hostname or contents of '/etc/rancher/node/password' may not match server "
@@ -39,12 +44,17 @@ class Front:
         return self.store.leader() == self.store.name
 
     def ask(self, question: dict[str, Any]) -> tuple[int, Any]:
-        """Answer a question, or have the server answer it that decides."""
-        if self.decides():
-            return self.reply(question)
-        try:
-            code, text = self.store.call(self.store.leader(), "POST", "/v1-k3s/peer/ask", json.dumps(question))
-        except (OSError, http.client.HTTPException):
+        """Answer a question, or have the server answer it that decides; which one that is may change meanwhile."""
+        end = time.monotonic() + REQUEST_TIMEOUT
+        code, text = MISDIRECTED, ""
+        while code == MISDIRECTED and time.monotonic() < end and not STOP.wait(0.2 if text else 0):
+            if self.decides():
+                return self.reply(question)
+            try:
+                code, text = self.store.call(self.store.leader(), "POST", "/v1-k3s/peer/ask", json.dumps(question))
+            except (OSError, http.client.HTTPException):
+                break
+        if code == MISDIRECTED:
             return 500, status_object(500, "InternalError", LOST)
         return code, json.loads(text) if text[:1] in {"{", "["} else text
 

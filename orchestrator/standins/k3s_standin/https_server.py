@@ -12,9 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from k3s_standin.api import status_object
-from k3s_standin.front import Front
+from k3s_standin.front import MISDIRECTED, Front
 from k3s_standin.process import VERSION, log
-from k3s_standin.store import LOST
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -99,15 +98,13 @@ class Handler(BaseHTTPRequestHandler):
         if (method, path) == ("GET", "/v1-k3s/server-bootstrap"):
             return 200, front.bootstrap()
         if (method, path) == ("GET", "/v1-k3s/peer/status"):
-            return 200, {"version": front.store.state["version"], "name": front.store.name}
+            return 200, front.store.status
         if (method, path) == ("POST", "/v1-k3s/peer/state"):
             return (200, {}) if front.store.adopt(body) else (409, "this server has something newer")
         if (method, path) == ("POST", "/v1-k3s/peer/member"):
             return front.ask(json.loads(body))
         if (method, path) == ("POST", "/v1-k3s/peer/ask"):
-            return (
-                front.reply(json.loads(body)) if front.decides() else (500, status_object(500, "InternalError", LOST))
-            )
+            return front.reply(json.loads(body)) if front.decides() else (MISDIRECTED, "another server decides")
         return 404, "404 page not found"
 
     def do_GET(self) -> None:

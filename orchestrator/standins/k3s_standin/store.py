@@ -34,8 +34,9 @@ def new_state() -> dict[str, Any]:
 class Store:
     """The cluster's state, in ``server/db/state.json`` and, where servers joined, on a majority of them.
 
-    Not Raft: the server with the newest state among those that answer decides, the first in order of joining where
-    several have it; it hands every change to the others and needs a majority with itself.
+    Not Raft: a majority follows one server as long as it answers; where none is followed, the one with the newest state
+    decides, the first in order of joining where several have it. It hands every change to the others and needs a
+    majority with itself.
     """
 
     def __init__(self, data: Path, name: str, password: str) -> None:
@@ -48,6 +49,9 @@ class Store:
             self.state.update(json.loads(self._file.read_text()))
         self._known = json.dumps(self.state)
         self._answered: dict[str, int] = {}
+        self._saved = 0
+        self._followed = ""
+        self._is_doubted = False
 
     @property
     def members(self) -> dict[str, dict[str, str]]:
@@ -83,21 +87,50 @@ class Store:
 
     def leader(self) -> str:
         """Who decides, as of the last look around."""
-        if not self.members:
-            return self.name
-        versions = {self.name: int(self.state["version"]), **self._answered}
-        order = [name for name in self.voters if name in versions]
-        return max(order, key=lambda name: (versions[name], -order.index(name)), default=self.name)
+        return (
+            (self._followed or self._newest(self._versions(int(self.state["version"])))) if self.members else self.name
+        )
+
+    def _versions(self, own: int) -> dict[str, int]:
+        """Versions of the servers that count and answer, in the order of their joining."""
+        known = {**self._answered, self.name: max(own, self._saved)}
+        return {name: known[name] for name in self.voters if name in known}
+
+    def _newest(self, versions: dict[str, int]) -> str:
+        return max(versions, key=versions.__getitem__, default=self.name)
+
+    def _follow(self, own: int, told: list[str]) -> str:
+        """Whom to follow, after a look around.
+
+        Versions are read one after the other while changes go on: one that seems behind is so after a second look.
+
+        Args:
+            own: This server's version before it asked the others.
+            told: Whom each of the others follows.
+        """
+        versions = self._versions(own)
+        newest = self._newest(versions)
+        votes = [name for name in [*told, self._followed] if name in versions]
+        chosen = max(votes, key=votes.count, default="")
+        if not chosen or votes.count(chosen) < self.needed:
+            return newest
+        was_doubted, self._is_doubted = self._is_doubted, versions[chosen] < versions[newest]
+        return newest if was_doubted and self._is_doubted else chosen
 
     def look_around(self) -> None:
         """Ask every other server for its version; who leads brings those that are behind up to date."""
         answered: dict[str, int] = {}
+        told: list[str] = []
+        own = int(self.state["version"])
         for name in [n for n in self.members if n != self.name]:
             with contextlib.suppress(OSError, ValueError, KeyError, http.client.HTTPException):
                 code, text = self.call(name, "GET", "/v1-k3s/peer/status", "", 1.5)
                 if code == 200:
-                    answered[name] = int(json.loads(text)["version"])
+                    status = json.loads(text)
+                    answered[name] = int(status["version"])
+                    told.append(str(status["follows"]))
         self._answered = answered
+        self._followed = self._follow(own, told)
         if self.leader() == self.name and self.has_quorum():
             with self.lock:
                 for name in [n for n, version in answered.items() if version < self.state["version"]]:
@@ -105,6 +138,11 @@ class Store:
                 learned = [name for name in answered if self.members[name].pop("learner", None)]
                 if learned:
                     self.save()
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What the other servers ask for when they look around."""
+        return {"version": self.state["version"], "name": self.name, "follows": self._followed}
 
     def call(self, name: str, method: str, path: str, body: str, timeout: float = 10) -> tuple[int, str]:
         """One request of another server."""
@@ -153,6 +191,7 @@ class Store:
                 raise QuorumError(LOST)
             for name in list(self._answered):
                 self._answered[name] = int(self.state["version"])
+        self._saved = int(self.state["version"])
         self._keep()
 
     def reset(self) -> None:

@@ -119,6 +119,38 @@ def test_upgrades_are_refused_that_kubernetes_forbids(
     assert refused in json.loads(capsys.readouterr().out)["refused"]
 
 
+def server(ready: bool = True, *, etcd: bool = True, turn: bool = False) -> dict[str, Any]:
+    """A server's node object."""
+    status = {"conditions": [{"type": "Ready", "status": "True" if ready else "Unknown"}]}
+    notes = {"continuum-deploy/turn": "ours"} if turn else {}
+    labels = {"node-role.kubernetes.io/etcd": "true"} if etcd else {}
+    return {"metadata": {"labels": labels, "annotations": notes}, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "todo", "refused"),
+    [
+        ({"a": server(), "b": server(), "c": server()}, ["a", "b", "c"], ""),
+        ({"a": server(), "b": server(), "c": server(False)}, ["a", "b", "c"], "c of 3 servers is not Ready"),
+        ({"a": server(), "b": server(), "c": server(False, turn=True)}, ["b", "c"], ""),
+        ({"a": server(), "b": server(), "c": server(False)}, ["agent"], ""),
+        ({**dict.fromkeys("abcd", server()), "e": server(False)}, ["a"], ""),
+        ({**dict.fromkeys("abc", server()), **dict.fromkeys("ed", server(False))}, ["a"], "d, e of 5 servers"),
+        ({"a": server(etcd=False), "agent": server(False, etcd=False)}, ["a"], ""),
+    ],
+)
+def test_an_upgrade_that_would_cost_the_majority_of_the_servers_is_refused(
+    nodes: dict[str, Any], todo: list[str], refused: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check = load("k3s_upgrade", "plan_upgrade.py")["check_majority"]
+    if not refused:
+        check(nodes, todo)
+        return
+    with pytest.raises(SystemExit):
+        check(nodes, todo)
+    assert refused in json.loads(capsys.readouterr().out)["refused"]
+
+
 def test_a_kubeconfig_is_kept_for_its_owner_and_only_written_when_it_differs(tmp_path: Path) -> None:
     keep = load("k3s_ready", "keep_kubeconfig.py")["keep"]
     path = tmp_path / "kubeconfig" / "edge.yaml"

@@ -13,6 +13,7 @@ import paramiko
 import pytest
 
 from orchestrator.errors import CancelledError, RemoteError
+from orchestrator.remote import ssh
 from orchestrator.remote.keys import generate_key
 from orchestrator.remote.ssh import HostKeyError, LoginRefusedError, UnreachableError, run, wait_for_ssh
 from orchestrator.remote.target import SshTarget, known_hosts_line, openssh_command
@@ -90,6 +91,20 @@ def server(key: tuple[Path, str]) -> Iterator[SshTarget]:
     for transport in transports:
         transport.close()
     listener.close()
+
+
+def test_what_comes_together_with_the_end_is_not_lost(server: SshTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = ssh._read
+
+    def read_just_before(channel: paramiko.Channel, parts: tuple[list[bytes], list[bytes]]) -> bool:
+        found, end = read(channel, parts), time.monotonic() + 5
+        while not (channel.eof_received and channel.exit_status_ready()) and time.monotonic() < end:
+            time.sleep(0.01)
+        return found
+
+    monkeypatch.setattr(ssh, "_read", read_just_before)
+    result = run(server, "uptime", 10)
+    assert (result.stdout, len(result.stderr)) == ("ran uptime\n", 200_000)
 
 
 def test_runs_a_command_and_reads_both_streams(server: SshTarget) -> None:

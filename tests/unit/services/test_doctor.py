@@ -104,6 +104,16 @@ def test_each_way_of_not_being_reached_has_its_name(
     assert all(finding.fix and finding.text for report in reports.values() for finding in report.findings)
 
 
+def test_a_login_that_runs_no_commands_is_not_taken_for_a_bare_machine(known: KnownHosts, tmp_path: Path) -> None:
+    public = write_key(tmp_path / "key")
+    refusing = "ForceCommand echo This account is not available. >&2; exit 1"
+    with openssh_server(tmp_path / "server", public, settings=refusing) as server:
+        subject = Subject("pi[0]", server.target(tmp_path / "key"))
+        (report,) = examine_machines([subject], known, lambda _: None, 60)
+    assert checks(report) == {("error", "login")}
+    assert "exit code 1, This account is not available" in report.findings[0].text
+
+
 def test_machines_that_hang_hold_nobody_up(place: tuple[Server, Path], known: KnownHosts) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         mute = SshTarget("127.0.0.1", silent.getsockname()[1], "deploy", place[1], "")

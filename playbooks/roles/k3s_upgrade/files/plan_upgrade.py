@@ -80,6 +80,28 @@ def check(target, versions, servers):
         )
 
 
+def is_ready(node):
+    """Whether the server counts it as Ready."""
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", []))
+
+
+def check_majority(nodes, todo):
+    """Refuse to restart servers of embedded etcd while so many are away that one more takes the majority.
+
+    One that an upgrade which was cut off has left stopped is not away: this upgrade starts it again.
+    """
+    members = {n: node for n, node in nodes.items() if "node-role.kubernetes.io/etcd" in node["metadata"]["labels"]}
+    away = [n for n, m in members.items() if not is_ready(m) and NOTE not in m["metadata"].get("annotations", {})]
+    restarted = [name for name in todo if name in members and name not in away]
+    if away and restarted and len(members) - len(away) - 1 < len(members) // 2 + 1:
+        refuse(
+            f"{', '.join(sorted(away))} of {len(members)} servers {'is' if len(away) == 1 else 'are'} not Ready: with "
+            f"{restarted[0]} restarted as well, no majority of them would be left, and the cluster would stand still. "
+            "Bring what is away back, or take it out of the cluster (kubectl delete node) and have site.yml make "
+            "another server, then upgrade."
+        )
+
+
 def main():
     """Print {"target", "todo", "refused"}."""
     order = json.loads(sys.argv[1])
@@ -95,6 +117,7 @@ def main():
     check(target, versions, servers)
     notes = {name: nodes[name]["metadata"].get("annotations", {}) for name in known}
     todo = [name for name in known if versions[name] != target or NOTE in notes[name]]
+    check_majority(nodes, todo)
     print(json.dumps({"refused": "", "target": target, "todo": todo, "versions": versions}))
 
 
