@@ -9,6 +9,7 @@ import shutil
 import tarfile
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,10 +47,13 @@ class ProcessWatch:
     def __init__(self) -> None:
         self.seen: set[tuple[bytes, bytes]] = set()
         self._ended = threading.Event()
+        self._looks: Counter[str] = Counter()
 
     def look(self) -> None:
-        """Look once."""
-        for process in Path("/proc").glob("[0-9]*"):
+        """Look once: at young processes each time, which may yet become others, and at old ones now and then."""
+        present = {path.name for path in Path("/proc").iterdir() if path.name.isdecimal()}
+        self._looks = Counter({name: self._looks[name] + 1 for name in present})
+        for process in (Path("/proc", name) for name, looks in self._looks.items() if looks < 10 or looks % 10 == 0):
             try:
                 self.seen.add(((process / "cmdline").read_bytes(), (process / "environ").read_bytes()))
             except OSError:
