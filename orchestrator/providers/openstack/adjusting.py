@@ -18,6 +18,7 @@ from orchestrator.providers.openstack.security import SecurityGroups, what_of
 from orchestrator.providers.openstack.servers import (
     FLAVOR,
     NETWORK_NAME,
+    VOLUMES,
     Surroundings,
     flavor_of,
     gone,
@@ -99,6 +100,14 @@ class Adjusting:
                 detail=f"{machine_id} is in {present[NETWORK_NAME] or 'no network'} and is to be in "
                 f"{differing[NETWORK_NAME]}; it would have another address there.",
                 resolution="Make it anew with `--replace`, or accept it with `--refresh-only`.",
+            )
+        if VOLUMES in differing:
+            raise ProviderError(
+                "A machine has other volumes than it was made with.",
+                detail=f"{machine_id} has {_words(present[VOLUMES])} that go with it, and is to have "
+                f"{_words(differing[VOLUMES])}.",
+                resolution="Attach it again so that it goes with the machine, make the machine anew with "
+                "`--replace`, or accept it with `--refresh-only`.",
             )
         steps: dict[str, Callable[[Mapping[str, Any], Value], None]] = {
             LABELS: self._set_labels,
@@ -211,6 +220,10 @@ class Adjusting:
             return None if status_of(described) == "VERIFY_RESIZE" or task_of(described) else True
 
         wait_for(look, f"the size of {machine_id} to be confirmed", self._pause)
+
+
+def _words(ids: Value) -> str:
+    return ", ".join(str(one) for one in ids) if isinstance(ids, list) and ids else "none"
 
 
 def _request_of(told: Mapping[str, str], group: str) -> MachineRequest:

@@ -11,12 +11,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from orchestrator.providers.openstack.failures import ApiError, broken_off, refused, unreachable
 from orchestrator.providers.openstack.settings import region_of
 
-NOVA, NEUTRON, GLANCE = "compute", "network", "image"
+NOVA, NEUTRON, GLANCE, CINDER = "compute", "network", "image", "block-storage"
 MICROVERSION = "2.61"
 """Of nova (Rocky, 2018): tags in the call that makes a server, and sizes listed with all that they have."""
 
 _VERSIONS = {NOVA: "v2.1", NEUTRON: "v2.0", GLANCE: "v2"}
-_VOLUMES = {"block-storage", "block-store", "volume", "volumev2", "volumev3"}
 _VERSION = re.compile(r"/v\d+(\.\d+)?(?=/|$)")
 
 
@@ -64,13 +63,7 @@ class Api:
 
     def has_volumes(self) -> bool:
         """Whether the cloud makes disks of a size that is asked for."""
-
-        def ask() -> bool:
-            region = self._open()
-            catalog = region.get_auth().get_access(region.get_session()).service_catalog
-            return any(entry.get("type") in _VOLUMES for entry in catalog.catalog)
-
-        return bool(self._translated("looking which services there are", ask))
+        return bool(self._translated("looking which services there are", lambda: self._told_endpoint(CINDER)))
 
     def get(self, service: str, path: str, doing: str, **query: Any) -> dict[str, Any]:
         """Read something."""
@@ -182,13 +175,7 @@ class Api:
         """Where a service is, with its version; what the settings say counts more than the catalog."""
         region = self._open()
         if service not in self._endpoints:
-            told = region.get_endpoint(service) or region.get_session().get_endpoint(
-                service_type=region.get_service_type(service),
-                interface=region.get_interface(service),
-                region_name=region.get_region_name(service),
-                service_name=region.get_service_name(service),
-                skip_discovery=True,
-            )
+            told = self._told_endpoint(service)
             if not told:
                 raise ApiError(
                     "The cloud does not offer that service.",
@@ -196,14 +183,39 @@ class Api:
                     f"{f' in {region.get_region_name(service)}' if region.get_region_name(service) else ''}.",
                     resolution="Correct region_name and interface in clouds.yaml (OS_REGION_NAME, OS_INTERFACE).",
                 )
-            self._endpoints[service] = versioned(service, str(told))
+            self._endpoints[service] = versioned(service, told, self.project() if service == CINDER else "")
         return self._endpoints[service]
 
+    def _told_endpoint(self, service: str) -> str:
+        """Where the settings or the catalog say that a service is; empty if they do not have it."""
+        region = self._open()
+        from keystoneauth1.exceptions import EndpointNotFound  # noqa: PLC0415 - takes long
 
-def versioned(service: str, url: str) -> str:
-    """An endpoint with the version that is spoken: catalogs have them with it, without it, or with an older one."""
+        try:
+            told = region.get_endpoint(service) or region.get_session().get_endpoint(
+                service_type=region.get_service_type(service),
+                interface=region.get_interface(service),
+                region_name=region.get_region_name(service),
+                service_name=region.get_service_name(service),
+                skip_discovery=True,
+            )
+        except EndpointNotFound:
+            return ""
+        return str(told or "")
+
+
+def versioned(service: str, url: str, project: str = "") -> str:
+    """An endpoint with the version that is spoken: catalogs have them with it, without it, or with an older one.
+
+    Args:
+        service: Its type.
+        url: As the catalog has it.
+        project: Whose volumes are meant: those of cinder have it in their paths, which newer ones no longer require.
+    """
     base = url.rstrip("/")
     found = _VERSION.search(base)
+    if service == CINDER:
+        return f"{base[: found.start()] if found else base}/v3/{project}"
     if found is None:
         return f"{base}/{_VERSIONS[service]}"
     if service == NOVA and found.group() == "/v2":

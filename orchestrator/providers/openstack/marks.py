@@ -74,7 +74,7 @@ def mark_of_key(described: Mapping[str, Any]) -> Mark | None:
 
 
 def mark_of_server(described: Mapping[str, Any]) -> Mark | None:
-    """The mark of a machine, from its metadata."""
+    """The mark of a machine or a volume, from its metadata."""
     told = described.get("metadata") or {}
     if LINEAGE not in told:
         return None

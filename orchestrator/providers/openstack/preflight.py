@@ -10,12 +10,14 @@ from orchestrator.errors import ProviderError
 from orchestrator.providers.access_rules import rules_of
 from orchestrator.providers.base import MachineRequest
 from orchestrator.providers.cloud_parts import KEY_NAME, NETWORK, SUBNET, ZONE, finding, setting
-from orchestrator.providers.openstack.api import NEUTRON, NOVA, Api
+from orchestrator.providers.openstack.api import CINDER, NEUTRON, NOVA, Api
 from orchestrator.providers.openstack.failures import ApiError
 from orchestrator.providers.openstack.flavors import Flavor, Flavors
 from orchestrator.providers.openstack.images import Image, Images
 from orchestrator.providers.openstack.marks import mark_of
 from orchestrator.providers.openstack.network import EXTERNAL, SharedParts
+from orchestrator.providers.openstack.servers import root_volume_gb
+from orchestrator.providers.openstack.volumes import Volumes
 
 _WORDS = {
     "instances": ("machines", "maxTotalInstances", "totalInstancesUsed"),
@@ -35,6 +37,9 @@ _PARTS = {
 }
 """Quotas of neutron, in words."""
 
+_VOLUMES = {"volumes": "volumes", "gigabytes": "GB of volumes"}
+"""Quotas of cinder, in words."""
+
 
 class Preflight:
     """Looks whether machines could be made.
@@ -44,13 +49,16 @@ class Preflight:
         images: The images there.
         flavors: The sizes there.
         parts: What machines share.
+        volumes: The volumes there.
     """
 
-    def __init__(self, api: Api, images: Images, flavors: Flavors, parts: SharedParts) -> None:
+    def __init__(self, api: Api, images: Images, flavors: Flavors, parts: SharedParts, volumes: Volumes) -> None:
         self._api = api
         self._images = images
         self._flavors = flavors
         self._parts = parts
+        self._volumes = volumes
+        self._sizes: dict[str, list[int]] = {}
         self._zones: list[str] | None = None
         self._fine: set[tuple[object, ...]] = set()
 
@@ -66,7 +74,7 @@ class Preflight:
         chosen: dict[str, Flavor] = {}
         for request in requests:
             found += self._one(request, chosen)
-        for limits in (self._machine_limits, self._network_limits):
+        for limits in (self._machine_limits, self._network_limits, self._volume_limits):
             try:
                 found += limits(requests, chosen)
             except ProviderError as problem:
@@ -81,10 +89,14 @@ class Preflight:
             image.append(self._images.of(request))
 
         def look_at_flavor() -> None:
-            chosen[request.address] = self._flavors.choose(request, image[0] if image else None)
+            told = image[0] if image else None
+            flavor = chosen[request.address] = self._flavors.choose(request, told)
+            root = root_volume_gb(request, told, flavor)
+            self._sizes[request.address] = [*([root] if root else []), *request.volumes_gb]
 
         steps: list[Callable[[], object]] = [look_at_image, look_at_flavor, lambda: self._check_network(request)]
         steps += [lambda: self._check_key(request), lambda: self._check_zone(request)]
+        steps.append(lambda: self._volumes.check(request))
         for step in steps:
             try:
                 step()
@@ -170,6 +182,34 @@ class Preflight:
                 used = int(limit.get("used", 0)) + int(limit.get("reserved", 0))
                 address = next((r.address for r in requests if name != "floatingip" or r.access.public), "")
                 yield from _exceeded(_PARTS[name], number, used, int(limit.get("limit", -1)), address)
+
+    def _volume_limits(self, requests: Sequence[MachineRequest], _: Mapping[str, Flavor]) -> Iterator[Diagnostic]:
+        """Quotas of cinder, for all of them together and what is there already."""
+        wanted = [(size, r.address) for r in requests for size in self._sizes.get(r.address, ())]
+        if not wanted or not self._flavors.has_volumes():
+            return
+        path = f"/os-quota-sets/{self._api.project()}"
+        try:
+            told = self._api.get(CINDER, path, "asking for quotas", usage="true")["quota_set"]
+        except ApiError as problem:
+            if problem.transient or problem.status not in {403, 404}:
+                raise
+            yield note("A quota could not be looked up.", f"The cloud does not tell those of volumes: {problem.detail}")
+            return
+        numbers = {"volumes": len(wanted), "gigabytes": sum(size for size, _ in wanted)}
+        for name, number in numbers.items():
+            if isinstance(limit := told.get(name), Mapping):
+                used = int(limit.get("in_use", 0)) + int(limit.get("reserved", 0))
+                yield from _exceeded(_VOLUMES[name], number, used, int(limit.get("limit", -1)), wanted[0][1])
+        limit = told.get("per_volume_gigabytes")
+        most = int(limit.get("limit", -1)) if isinstance(limit, Mapping) else -1
+        for size, address in wanted:
+            if 0 <= most < size:
+                yield error(
+                    "A volume is larger than the project may have.",
+                    f"{address} is to have one of {size} GB; {most} GB are allowed. Ask for several smaller ones.",
+                    address=address,
+                )
 
     def _is_given(self, request: MachineRequest) -> bool:
         try:

@@ -16,7 +16,6 @@ from orchestrator.providers.access_rules import rules_of
 from orchestrator.providers.base import DeploymentTag, Machine, MachineRequest, Owned, Resource
 from orchestrator.providers.cloud_parts import (
     ADDRESS,
-    DEPLOYMENT,
     HOST_KEY,
     KEY_NAME,
     LINEAGE,
@@ -30,10 +29,11 @@ from orchestrator.providers.cloud_parts import (
 )
 from orchestrator.providers.openstack.addresses import FloatingAddresses
 from orchestrator.providers.openstack.adjusting import Adjusting
+from orchestrator.providers.openstack.adopting import check_adoptable, not_ours
 from orchestrator.providers.openstack.api import NOVA, Api
 from orchestrator.providers.openstack.failures import ApiError
 from orchestrator.providers.openstack.flavors import Flavors
-from orchestrator.providers.openstack.images import ARCHITECTURES, Images
+from orchestrator.providers.openstack.images import Images
 from orchestrator.providers.openstack.marks import machine_metadata, mark_of, mark_of_server, part_tags
 from orchestrator.providers.openstack.network import SharedParts
 from orchestrator.providers.openstack.preflight import Preflight
@@ -53,6 +53,7 @@ from orchestrator.providers.openstack.servers import (
     owner_of,
     status_of,
 )
+from orchestrator.providers.openstack.volumes import Volumes, has_own_volumes, left_behind
 from orchestrator.providers.together import Together
 from orchestrator.providers.waiting import STATE_PAUSES, Pause, wait_for
 from orchestrator.topology.model import Value
@@ -86,6 +87,7 @@ class OpenStackProvider:
 
     max_parallel = 10
     can_start = True
+    has_volumes = True
 
     def __init__(self, place: str = "", pause: Pause = sleep) -> None:
         self._api = Api(place)
@@ -96,7 +98,8 @@ class OpenStackProvider:
         self._groups = SecurityGroups(self._api)
         self._addresses = FloatingAddresses(self._api)
         self._servers = Servers(self._api)
-        self._inventory = Inventory(self._api, self._servers, pause)
+        self._volumes = Volumes(self._api, pause)
+        self._inventory = Inventory(self._api, self._servers, self._volumes, pause)
         self._known: dict[str, _Known] = {}
         self._lock = Lock()
         self._claims: Together[Owner, Claims] = Together(self._servers.claims)
@@ -114,13 +117,14 @@ class OpenStackProvider:
         existing = self._existing(request)
         if existing is not None and never_ran(existing):
             progress("removing the one that OpenStack could not make")
-            self._inventory.end(str(existing["id"]))
-            self._inventory.wait_until_gone([str(existing["id"])])
+            self._discard(existing, request, progress)
             existing = None
         server_id = self._launch(request, progress) if existing is None else str(existing["id"])
         described = existing
         if described is None or status_of(described) == "BUILD":
-            described = self._wait_until_active(server_id, request.address)
+            described = self._wait_until_active(server_id, request)
+        if has_own_volumes(described, request):
+            self._volumes.mark(described)
         around = self._surroundings(request.deployment.lineage)
         if existing is not None:
             self._set_groups(request, server_id, around)
@@ -145,10 +149,11 @@ class OpenStackProvider:
             return
         mark = mark_of_server(described)
         if mark is None:
-            raise _not_ours(machine_id)
-        if not is_gone(described):
-            self._inventory.end(machine_id)
+            raise not_ours(machine_id)
+        left = {} if is_gone(described) else self._end(described, with_volumes=never_ran(described))
         self._addresses.release(mark.deployment.lineage, mark.address)
+        if left:
+            raise left_behind(mark.address, machine_id, left)
 
     def find(self, deployment: DeploymentTag) -> Sequence[Machine]:
         """See the protocol: a list of servers, and of ports, addresses and groups."""
@@ -179,12 +184,12 @@ class OpenStackProvider:
             )
 
     def leftovers(self, deployment: DeploymentTag) -> Sequence[Resource]:
-        """See the protocol: machines, addresses, groups, keys and parts of networks."""
+        """See the protocol: machines, volumes, addresses, groups, keys and parts of networks."""
         return [owned.resource for owned in self._inventory.listed(lambda mark: mark.is_of(deployment))]
 
     def check(self, requests: Sequence[MachineRequest]) -> Sequence[Diagnostic]:
         """See the protocol."""
-        return Preflight(self._api, self._images, self._flavors, self._parts).check(requests)
+        return Preflight(self._api, self._images, self._flavors, self._parts, self._volumes).check(requests)
 
     def adopt(self, machine_id: str, request: MachineRequest) -> Machine:
         """See the protocol. Only the server is marked: its volumes and addresses stay the user's."""
@@ -227,6 +232,7 @@ class OpenStackProvider:
         """Ask for a server with all that it shares; that is looked for anew if it was removed behind our back."""
         image = self._images.of(request)
         flavor = self._flavors.choose(request, image)
+        self._volumes.check(request)
         for attempt in (1, 2):
             network, groups, key_name = self._shared(request)
             progress(f"asking OpenStack for a {flavor.name}")
@@ -301,23 +307,48 @@ class OpenStackProvider:
             for lineage in lineages:
                 self._known.pop(lineage, None)
 
-    def _wait_until_active(self, server_id: str, address: str) -> dict[str, Any]:
+    def _end(self, server: Mapping[str, Any], *, with_volumes: bool) -> dict[str, str]:
+        """Have a server removed with what it made; why each volume is left that could not be, by identifier.
+
+        Args:
+            server: As nova describes it.
+            with_volumes: Whether it may have some that nova's description does not name.
+        """
+        server_id = str(server["id"])
+        made = self._volumes.mark(server) if with_volumes or has_own_volumes(server) else []
+        self._inventory.end(server_id)
+        if not made:
+            return {}
+        self._inventory.wait_until_gone([server_id])
+        return self._volumes.remove_left(made)
+
+    def _discard(self, server: Mapping[str, Any], request: MachineRequest, progress: Callable[[str], None]) -> None:
+        """Remove a server that never ran, so that another one can be made."""
+        left = self._end(server, with_volumes=has_own_volumes(server, request))
+        self._inventory.wait_until_gone([str(server["id"])])
+        for name, reason in left.items():
+            progress(f"leaving its volume {name}: {reason}")
+
+    def _wait_until_active(self, server_id: str, request: MachineRequest) -> dict[str, Any]:
         """The server once it runs; one that OpenStack gave up is removed, since it would use the quota up."""
 
         def look() -> dict[str, Any] | None:
             described = self._by_id.ask(server_id)
             if described is None or is_gone(described):
-                raise failed(described, address)
+                raise failed(described, request.address)
             return None if status_of(described) == "BUILD" else described
 
-        described = wait_for(look, f"the machine {address} ({server_id}) to run", self._pause, _BUILD_PAUSES)
+        what = f"the machine {request.address} ({server_id}) to run"
+        described = wait_for(look, what, self._pause, _BUILD_PAUSES)
         if not never_ran(described):
             return described
-        problem = failed(described, address)
+        problem = failed(described, request.address)
         try:
-            self._inventory.end(server_id)
+            left = self._end(described, with_volumes=has_own_volumes(described, request))
         except ProviderError as error:
-            problem.detail += f" It is there still ({server_id}): {error.detail}"
+            problem.detail += f" It may be there still ({server_id}): {error.detail}"
+        else:
+            problem.detail += "".join(f" Its volume {name} is there still: {why}" for name, why in left.items())
         raise problem
 
     def _described(self, machine_id: str) -> dict[str, Any]:
@@ -336,27 +367,12 @@ class OpenStackProvider:
         return self._around.ask(lineage) or Surroundings()
 
     def _check_adoptable(self, described: Mapping[str, Any], request: MachineRequest) -> None:
-        machine_id, told = str(described["id"]), described.get("metadata") or {}
         image = self._images.find(str((described.get("image") or {}).get("id", ""))) if described.get("image") else None
-        problem = ""
-        if told.get(LINEAGE, request.deployment.lineage) != request.deployment.lineage:
-            problem = f"{machine_id} belongs to another deployment, {told.get(DEPLOYMENT)}"
-        elif told.get(ADDRESS, request.address) != request.address:
-            problem = f"{machine_id} is {told.get(ADDRESS)} of this deployment already"
-        elif image and image.architecture and image.architecture not in ARCHITECTURES.get(request.architecture, ()):
-            problem = f"{machine_id} has {image.architecture} processors and not {request.architecture} ones"
-        elif image and image.windows:
-            problem = f"{machine_id} runs Windows"
-        if problem:
-            raise ProviderError(
-                "That machine cannot be taken over.",
-                detail=f"{problem}; it was to become {request.address} of {request.deployment.name}.",
-                resolution="Name another machine.",
-            )
+        check_adoptable(described, request, image)
         others = (self._claims.ask(owner_of(request)) or Claims()).mine
-        other = next((str(server["id"]) for server in others if server["id"] != machine_id), "")
+        other = next((str(server["id"]) for server in others if server["id"] != described["id"]), "")
         if other:
-            raise two_of_them(f"machine {request.address} of {request.deployment.name}", other, machine_id)
+            raise two_of_them(f"machine {request.address} of {request.deployment.name}", other, str(described["id"]))
 
     @property
     def _adjusting(self) -> Adjusting:
@@ -375,11 +391,3 @@ def _is_of(described: Mapping[str, Any], deployment: DeploymentTag) -> bool:
     told = described.get("metadata") or {}
     mark = mark_of_server(described)
     return mark is not None and mark.is_of(deployment) and ADDRESS in told and TOKEN in told
-
-
-def _not_ours(machine_id: str) -> ProviderError:
-    return ProviderError(
-        "That machine is not ours.",
-        detail=f"The server {machine_id} carries no tag of this program; it is left alone.",
-        resolution="Remove it yourself if it is not needed.",
-    )

@@ -14,6 +14,7 @@ from orchestrator.providers.openstack.api import NEUTRON, NOVA, Api
 from orchestrator.providers.openstack.failures import ApiError
 from orchestrator.providers.openstack.marks import Mark, mark_of, mark_of_key, mark_of_server
 from orchestrator.providers.openstack.servers import Servers, is_gone, status_of
+from orchestrator.providers.openstack.volumes import VOLUME, Volumes, is_held, remove_volume
 from orchestrator.providers.waiting import REMOVAL_PAUSES, Pause, remove_each, wait_for
 
 Wanted = Callable[[Mark], bool]
@@ -59,7 +60,7 @@ _KINDS = (
     _Kind("subnet", "subnets", _delete("subnets")),
     _Kind("network", "networks", _delete("networks")),
 )
-"""In the order in which they are removed; machines come first, key pairs last."""
+"""In the order in which they are removed; machines and volumes come first, key pairs last."""
 
 
 class Inventory:
@@ -68,12 +69,14 @@ class Inventory:
     Args:
         api: Where.
         servers: The servers there.
+        volumes: The volumes there.
         pause: Waits.
     """
 
-    def __init__(self, api: Api, servers: Servers, pause: Pause) -> None:
+    def __init__(self, api: Api, servers: Servers, volumes: Volumes, pause: Pause) -> None:
         self._api = api
         self._servers = servers
+        self._volumes = volumes
         self._pause = pause
 
     def listed(self, wanted: Wanted) -> list[Owned]:
@@ -88,15 +91,21 @@ class Inventory:
             told = [{"id": one["keypair"]["name"], **one["keypair"]} for one in listed]
             return _owned(KEY, told, mark_of_key, wanted)
 
+        def volumes() -> list[Owned]:
+            # Their times are UTC and do not say so.
+            told = [{**one, "created_at": f"{one.get('created_at') or ''}Z".lstrip("Z")} for one in self._volumes.all()]
+            return _owned(VOLUME, told, mark_of_server, wanted)
+
         def others(kind: _Kind) -> list[Owned]:
             key = kind.path.replace("-", "_")
             found = self._api.list(NEUTRON, f"/{kind.path}", key, f"listing each {kind.name}", project_id=project)
             return _owned(kind.name, found, mark_of, wanted)
 
-        with ThreadPoolExecutor(len(_KINDS) + 2) as pool:
-            first, last = pool.submit(machines), pool.submit(keys)
+        with ThreadPoolExecutor(len(_KINDS) + 3) as pool:
+            first, second, last = pool.submit(machines), pool.submit(volumes), pool.submit(keys)
             rest = list(pool.map(others, _KINDS))
-            return [*first.result(), *(owned for listed in rest for owned in listed), *last.result()]
+            others_listed = (owned for listed in rest for owned in listed)
+            return [*first.result(), *second.result(), *others_listed, *last.result()]
 
     def remove(self, resources: Sequence[Resource]) -> dict[str, str]:
         """Remove these in the right order; why each is left that could not be, by identifier."""
@@ -105,13 +114,12 @@ class Inventory:
         machines = [r.id for r in resources if r.kind == MACHINE]
         if machines:
             reasons |= self._remove_machines(machines)
-        keys = _Kind(KEY, "", _remove_key)
-        for kind in (*_KINDS, keys):
+        for kind in (_Kind(VOLUME, "", remove_volume), *_KINDS, _Kind(KEY, "", _remove_key)):
             ids = [r.id for r in resources if r.kind == kind.name]
             if ids:
                 remove = self._forgiving(kind.remove)
-                reasons |= remove_each(ids, remove, _is_held, self._pause, pauses)
-        known = {MACHINE, KEY, *(kind.name for kind in _KINDS)}
+                reasons |= remove_each(ids, remove, is_held, self._pause, pauses)
+        known = {MACHINE, VOLUME, KEY, *(kind.name for kind in _KINDS)}
         reasons |= {r.id: f"nobody knows how to remove a {r.kind}" for r in resources if r.kind not in known}
         return reasons
 
@@ -177,10 +185,6 @@ class Inventory:
 
 def _remove_key(api: Api, identifier: str) -> None:
     api.call(NOVA, "DELETE", f"/os-keypairs/{quote(identifier, safe='')}", f"removing {identifier}")
-
-
-def _is_held(error: ProviderError) -> bool:
-    return isinstance(error, ApiError) and error.is_conflict
 
 
 def _owned(

@@ -19,11 +19,12 @@ from orchestrator.providers.openstack.flavors import Flavor, disk_of, needs_volu
 from orchestrator.providers.openstack.images import Image
 from orchestrator.providers.openstack.marks import Mark, machine_metadata, mark_of, part_tags, set_labels
 from orchestrator.providers.openstack.security import rule_texts
+from orchestrator.providers.openstack.volumes import empty_volume, volumes_of
 from orchestrator.topology.model import Value
 
 SSH_PORT = 22
-FLAVOR, NETWORK_NAME = "flavor", "network"
-"""Names in a machine's setup, besides the security rules and tags."""
+FLAVOR, NETWORK_NAME, VOLUMES = "flavor", "network", "volumes"
+"""Names in a machine's setup, besides the security rules and tags. Of volumes all are told that go with it."""
 
 _LEAST_VOLUME_GB = 10
 """What a volume has at least where neither request nor image says."""
@@ -97,11 +98,13 @@ def setup_of(described: Mapping[str, Any], around: Surroundings) -> dict[str, Va
     """What is set on a server and a hand can change; arguments as for ``machine_of``."""
     ports = around.ports.get(str(described["id"]), ())
     rules: list[Value] = list(rule_texts(ports, around.groups))
+    volumes: list[Value] = list(volumes_of(described))
     return {
         FLAVOR: flavor_of(described),
         SECURITY_RULES: rules,
         LABELS: set_labels(described),
         NETWORK_NAME: ", ".join(sorted({str(port.get("network_id")) for port in ports})),
+        VOLUMES: volumes,
     }
 
 
@@ -172,17 +175,21 @@ def launch_body(
     }
     if zone := setting(request, ZONE):
         body["availability_zone"] = zone
-    if needs_volume(flavor, request, image):
-        disk = {
-            "boot_index": 0,
-            "uuid": image.id,
-            "source_type": "image",
-            "destination_type": "volume",
-            "volume_size": disk_of(request, image) or _LEAST_VOLUME_GB,
-            "delete_on_termination": True,
-        }
-        return {"server": {**body, "block_device_mapping_v2": [disk]}}
-    return {"server": {**body, "imageRef": image.id}}
+    first: dict[str, Any] = {"boot_index": 0, "uuid": image.id, "source_type": "image", "delete_on_termination": True}
+    if size := root_volume_gb(request, image, flavor):
+        first |= {"destination_type": "volume", "volume_size": size}
+    else:
+        first["destination_type"] = "local"
+        body["imageRef"] = image.id
+    empty = [empty_volume(size_gb) for size_gb in request.volumes_gb]
+    if size or empty:
+        body["block_device_mapping_v2"] = [first, *empty]
+    return {"server": body}
+
+
+def root_volume_gb(request: MachineRequest, image: Image | None, flavor: Flavor) -> int:
+    """Size of the volume that a machine boots from; 0 if it boots from its size's own disk."""
+    return (disk_of(request, image) or _LEAST_VOLUME_GB) if needs_volume(flavor, request, image) else 0
 
 
 def failed(described: Mapping[str, Any] | None, address: str) -> ApiError:

@@ -91,5 +91,6 @@ def test_a_data_volume_without_a_size_is_refused() -> None:
 
 def test_the_clouds_that_make_data_volumes_say_so() -> None:
     assert has_volumes("aws")
+    assert has_volumes("openstack")
     assert not has_volumes("local")
     assert not has_volumes("static")
