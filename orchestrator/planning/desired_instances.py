@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 
 from orchestrator.diagnostics import Diagnostic, Location, error
 from orchestrator.errors import DeployError
+from orchestrator.planning.chosen_providers import PROVIDER_OPTION, contradictions, with_choice
 from orchestrator.planning.desired import DesiredInstance, Operation
 from orchestrator.planning.profile import OPTION_FUNCTION, OPTION_HERE_FUNCTION, Match, OperationRule, Profile, Rule
 from orchestrator.planning.records import FRONT
@@ -92,7 +93,7 @@ def desired_instances(
             raise UnknownTypeError(node.type)
         if is_former(node.name):
             raise ReservedNameError(node.name)
-        view = _View(Scope(topology, catalogue, node), chosen, unavailable_images)
+        view = _View(Scope(topology, catalogue, node), chosen, unavailable_images, profile.image_schemes)
         rules = tuple(rule for rule in rules_of(node.type) if view.matches(rule.match))
         for index, address in enumerate(instance_addresses(node)):
             instances[address] = _instance(address, view.at(index), rules)
@@ -121,13 +122,14 @@ def check_profile(
         places: Node name to the place that a message should point to.
     """
     chosen = profile.resolve_options(options)
-    found: list[Diagnostic] = []
+    text = chosen.get(PROVIDER_OPTION, "")
+    found = list(contradictions(topology, catalogue, profile.image_schemes, text, places or {}))
     rules_of = _RulesByType(profile, catalogue)
     for node in topology.nodes.values():
         refusing = [rule for rule in rules_of(node.type) if rule.refusal]
         if not refusing:
             continue
-        view = _View(Scope(topology, catalogue, node), chosen, frozenset())
+        view = _View(Scope(topology, catalogue, node), chosen, frozenset(), profile.image_schemes)
         for rule in refusing:
             if rule.refusal and view.matches(rule.match):
                 detail = view.fill(rule.refusal.detail)
@@ -157,16 +159,21 @@ class _RulesByType:
 class _View:
     """A node as the rules of a profile see it."""
 
-    def __init__(self, scope: Scope, options: Mapping[str, str], unavailable: frozenset[str]) -> None:
+    def __init__(
+        self, scope: Scope, options: Mapping[str, str], unavailable: frozenset[str], schemes: Mapping[str, str]
+    ) -> None:
         self.scope = scope
         self.options = options
         self.unavailable = unavailable
-        self.properties = node_properties(scope)
+        self.schemes = schemes
+        self.properties = with_choice(node_properties(scope), scope, options.get(PROVIDER_OPTION, ""), schemes)
         self.provider = ""
 
     def at(self, index: int) -> _View:
         """The same node, seen from one of its instances."""
-        return _View(replace(self.scope, index=index), self.options, self.unavailable) if index else self
+        if not index:
+            return self
+        return _View(replace(self.scope, index=index), self.options, self.unavailable, self.schemes)
 
     def matches(self, match: Match) -> bool:
         """Whether everything that the match asks for, besides the type, is so."""

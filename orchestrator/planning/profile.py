@@ -116,6 +116,7 @@ class Profile:
         name_suffix: Appended to the deployment's name.
         options: Option name to its default.
         choices: Option name to the values it may have; any value if it is not there.
+        image_schemes: Provider that may be chosen for machines, without its place, to the scheme of its images.
         rules: In the order of the file.
     """
 
@@ -124,6 +125,7 @@ class Profile:
     name_suffix: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    image_schemes: Mapping[str, str] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
 
     def resolve_options(self, given: Mapping[str, str]) -> dict[str, str]:
@@ -195,6 +197,7 @@ def _profile(name: str, top: Section) -> Profile:
         name_suffix=top.text("name_suffix"),
         options=options,
         choices=choices,
+        image_schemes={key: str(value) for key, value in _mapping(top, "image_schemes").items()},
         rules=tuple(_rule(section) for section in _list(top, "rules")),
     )
     top.finish(also=("description",))

@@ -15,7 +15,10 @@ _REGION = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 def check_image_ids(model: Production, findings: Findings) -> None:
-    """The image id of virtual machines names a cloud; a warning, since another orchestrator may know more of them."""
+    """The image id of virtual machines names a cloud that is known; a warning, since others may know more of them.
+
+    One that names none leaves the cloud to be chosen when it is applied.
+    """
     used = used_resources(place_components(model))
     for layer in model.layers:
         if layer.type is not LayerType.VIRTUAL:
@@ -26,14 +29,15 @@ def check_image_ids(model: Production, findings: Findings) -> None:
             if not image_id or scheme in KNOWN_SCHEMES or (layer.number, resource.name) not in used:
                 continue
             place = resource.place_of("operatingSystemImageId")
-            if scheme:
+            if "://" in image_id:
                 detail = f"{image_id!r} names the cloud {scheme!r}.{did_you_mean(scheme, KNOWN_SCHEMES)}"
+                findings.warning("No such cloud.", detail, place, resource.name)
             else:
                 detail = (
-                    f"{image_id!r} does not say which cloud makes the machines. Write scheme://place/identifier, e.g. "
-                    "aws://region/image, ost://host/image or one://host/image."
+                    f"{image_id!r} does not say which cloud makes the machines: choose it with --provider, or write "
+                    "scheme://place/identifier, e.g. aws://region/image, ost://host/image or one://host/image."
                 )
-            findings.warning("No such cloud.", detail, place, resource.name)
+                findings.note("The image names no cloud.", detail, place, resource.name)
 
 
 def check_placeholders(model: Production, findings: Findings) -> None:

@@ -37,12 +37,28 @@ def add_rehearsal(parser: argparse.ArgumentParser) -> None:
 
 
 _VIRTUAL_MACHINE = "continuum.nodes.VirtualMachine"
-_CLOUD_OPTIONS = ("ssh_from", "public_addresses", "network", "subnet", "zone", "key_name", "data_volume", "tags")
+_CLOUD_OPTIONS = (
+    "provider",
+    "ssh_from",
+    "public_addresses",
+    "network",
+    "subnet",
+    "zone",
+    "key_name",
+    "data_volume",
+    "tags",
+)
 
 
 def add_clouds(parser: argparse.ArgumentParser) -> None:
-    """Who reaches the machines that clouds make, and what network they are in."""
+    """Which clouds make machines, who reaches them, and what network they are in."""
     group = parser.add_argument_group("machines of clouds (docs/clouds.md)")
+    group.add_argument(
+        "--provider",
+        metavar="CLOUD/PLACE",
+        action="append",
+        help="who makes machines whose images do not say it, e.g. aws/eu-central-1 (or LAYER|RESOURCE=CLOUD/PLACE,…)",
+    )
     group.add_argument("--ssh-from", metavar="CIDR,…", help="networks from which SSH is let in, e.g. 203.0.113.7/32")
     group.add_argument(
         "--public-addresses",
@@ -158,7 +174,8 @@ def target(args: argparse.Namespace, loaded: LoadedTopology) -> Target:
     """The topology under the profile that the options ask for.
 
     Raises:
-        UsageError: If options of a rehearsal are given without one, or the K3s binary is not there.
+        UsageError: If options of a rehearsal are given without one, one of clouds makes no sense, or the K3s binary is
+            not there.
     """
     from orchestrator.services.prepare import Target  # noqa: PLC0415 - a third of the start, unused by most commands
 
@@ -170,7 +187,8 @@ def target(args: argparse.Namespace, loaded: LoadedTopology) -> Target:
         )
     if args.k3s == "standin" and args.k3s_binary:
         raise UsageError("--k3s standin and --k3s-binary exclude each other.", resolution="Give one of them.")
-    clouds = {name: given for name in _CLOUD_OPTIONS if (given := getattr(args, name, None)) is not None}
+    given = {name: getattr(args, name, None) for name in _CLOUD_OPTIONS}
+    clouds = {name: ",".join(v) if isinstance(v, list) else v for name, v in given.items() if v is not None}
     if args.rehearse and clouds:
         named = ", ".join(f"--{name.replace('_', '-')}" for name in clouds)
         raise UsageError(
@@ -178,12 +196,23 @@ def target(args: argparse.Namespace, loaded: LoadedTopology) -> Target:
             detail=f"A rehearsal orders nothing from a cloud, so that nothing is done with {named}.",
             resolution="Leave it out, or leave --rehearse out.",
         )
+    _check_provider(clouds.get("provider", ""), loaded)
     _check_volume(clouds.get("data_volume", ""))
     binary = {"k3s_binary": _binary(args.k3s_binary)} if args.k3s_binary else {}
     if not args.rehearse:
         production = Target(loaded, "production", {**binary, **clouds})
         return replace(production, options={**_remembered(production), **production.options})
     return Target(loaded, "local", {"k3s": args.k3s or ("real" if args.k3s_binary else "standin"), **binary})
+
+
+def _check_provider(text: str, loaded: LoadedTopology) -> None:
+    """See that each entry names machines that there are, and a cloud that may make them."""
+    if text:
+        from orchestrator.planning.chosen_providers import check_choices  # noqa: PLC0415 - as in target
+        from orchestrator.planning.profile import load_profile  # noqa: PLC0415 - the same
+        from orchestrator.topology.types import shipped_types  # noqa: PLC0415 - the same
+
+        check_choices(text, loaded.topology, shipped_types(), load_profile("production").image_schemes)
 
 
 def _check_volume(text: str) -> None:

@@ -138,7 +138,7 @@ def test_images_of_known_clouds_pass(image_id: str) -> None:
 
 @pytest.mark.parametrize(
     ("image_id", "words"),
-    [("awss://r/ami-1", "Did you mean 'aws'?"), ("ami-1", "which cloud"), ("://x", "which cloud")],
+    [("awss://r/ami-1", "Did you mean 'aws'?"), ("://x", "There is: ")],
 )
 def test_an_image_of_an_unknown_cloud_is_a_warning(image_id: str, words: str) -> None:
     warning = one(production(layer(1, resource(image_id=image_id)), component("a")), "No such cloud.")
@@ -147,10 +147,18 @@ def test_an_image_of_an_unknown_cloud_is_a_warning(image_id: str, words: str) ->
     assert where(warning) == "vm.operatingSystemImageId"
 
 
+def test_an_image_that_names_no_cloud_leaves_it_to_be_chosen() -> None:
+    note = one(production(layer(1, resource(image_id="ami-1")), component("a")), "The image names no cloud.")
+    assert note.severity.value == "note"
+    assert "choose it with --provider" in note.detail
+    assert where(note) == "vm.operatingSystemImageId"
+
+
 def test_images_of_what_is_not_made_are_not_looked_at() -> None:
-    assert not found(production(edge_layer(1, resource(image_id="raspbian")), component("a")), "No such cloud.")
-    unused = production(layer(1, resource(), resource("spare", image_id="x")), component("a"))
-    assert not found(unused, "No such cloud.")
+    for image_id, summary in (("x", "The image names no cloud."), ("x://y", "No such cloud.")):
+        assert not found(production(edge_layer(1, resource(image_id=image_id)), component("a")), summary)
+        unused = production(layer(1, resource(), resource("spare", image_id=image_id)), component("a"))
+        assert not found(unused, summary)
 
 
 def test_processors_of_several_architectures_are_a_warning() -> None:

@@ -126,7 +126,7 @@ def test_profiles_say_that_nothing_makes_cloud_functions_and_where_they_stand(pr
 
 @pytest.mark.parametrize(
     ("image_id", "summary"),
-    [("azr://x", "No provider makes these machines."), ("ami-1", "No provider makes these machines."),
+    [("azr://x", "No provider makes these machines."), ("ami-1", "No cloud is named."),
      ("", "No cloud is named."), ("ost://h/1", None)],
 )  # fmt: skip
 def test_machines_that_nothing_makes_are_refused_for_production(image_id: str, summary: str | None) -> None:

@@ -171,6 +171,29 @@ def test_who_reaches_them_is_remembered_and_never_nobody(deploy: Deploy, cloud: 
     assert len(instances()) == 2
 
 
+def test_a_provider_that_is_chosen_holds_until_it_is_chosen_anew(deploy: Deploy, cloud: Guests, tmp_path: Path) -> None:
+    del cloud
+    file, saved = template(tmp_path, 2, IMAGE), tmp_path / "plan.json"
+    assert "No cloud is named." in apply(deploy, file, expect=2)
+    deploy("plan", file, *FROM, "--provider", f"cloud=aws/{REGION}", "--out", saved)
+    deploy("apply", saved, "--auto-approve")
+    assert {record.provider for record in records().values()} == {f"aws/{REGION}"}
+    made = {i["InstanceId"] for i in instances()}
+    assert len(made) == 2
+    for image in (IMAGE, f"aws://{REGION}/{IMAGE}"):
+        told = json.loads(deploy("plan", template(tmp_path, 2, image), "--json"))
+        assert [change["action"] for change in told["changes"]] == ["no-op", "no-op"]
+    refused = deploy("apply", template(tmp_path, 2, "ost://cloud.example/3f1c"), "--auto-approve", expect=2)
+    assert "The image is not the chosen provider's." in refused
+    refused = deploy("apply", template(tmp_path, 2, IMAGE), "--provider", "", "--auto-approve", expect=2)
+    assert "No cloud is named." in refused
+    assert {i["InstanceId"] for i in instances()} == made
+    assert "No drift" in deploy("status", "shop", "--drift")
+    deploy("destroy", "shop", "--auto-approve")
+    assert instances() == []
+    assert "Nothing that no state here knows" in deploy("sweep", "--provider", f"aws/{REGION}")
+
+
 def test_another_front_end_leads_to_the_machines_that_stay(deploy: Deploy, cloud: Guests, tmp_path: Path) -> None:
     del cloud
     file = template(tmp_path)

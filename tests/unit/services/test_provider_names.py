@@ -46,6 +46,19 @@ def test_what_was_applied_names_the_places_where_shared_parts_are_left() -> None
     assert providers_of(state) == ("openstack/cloud.example.org", "openstack/cloud3.example", "static")
 
 
+def test_a_provider_that_was_chosen_is_asked_for_what_is_left() -> None:
+    then = Version(1, "", "", template(""), "production", {"provider": "CloudVM=openstack/cloud4.example"})
+    state = State(
+        "d",
+        "l",
+        template=template(""),
+        profile="production",
+        profile_options={"provider": "2=openstack/cloud5.example"},
+        versions=(then,),
+    )
+    assert providers_of(state) == ("openstack/cloud4.example", "openstack/cloud5.example", "static")
+
+
 def test_what_cannot_be_read_any_longer_hides_no_record() -> None:
     state = State("d", "l", template="{", profile="gone", instances={"a": record("a", "openstack/cloud1")})
     assert providers_of(state) == ("local", "openstack", "openstack/cloud1", "static"), "Nowhere is no cloud"
