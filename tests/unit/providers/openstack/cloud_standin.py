@@ -23,7 +23,7 @@ from tests.faulty_api import operation_of
 PROJECT = "0123456789abcdef0123456789abcdef"
 IMAGE, FLAVOR, NETWORK = "11111111-2222-3333-4444-555555555555", "m1.small", "99999999-2222-3333-4444-555555555555"
 DISKLESS = "m1.diskless"
-_PAGE = 2
+PAGE = 2
 _REMOVABLE = {"available", "error", "error_restoring", "error_extending", "error_managing"}
 _HELD = (
     "Invalid volume: Volume status must be available or error or error_restoring or error_extending or error_managing "
@@ -49,6 +49,7 @@ class CloudStandin:
 
     Attributes:
         url: Where it is.
+        seen_at: Where its catalog says that it is, if something is to be on the way.
         volume_types: As what block storage is in the catalog; empty for none.
         volume_path: What its endpoint in the catalog ends with.
         quota: Of cinder; ``None`` for one that does not tell.
@@ -62,6 +63,7 @@ class CloudStandin:
     """
 
     url: str = ""
+    seen_at: str = ""
     volume_types: tuple[str, ...] = ("block-storage",)
     volume_path: str = f"/volume/v3/{PROJECT}"
     quota: dict[str, tuple[int, int]] | None = field(
@@ -116,11 +118,12 @@ class CloudStandin:
     def _keystone(self, _method: str, _path: list[str], _query: dict[str, str], _body: Any) -> Answer:
         paths = {"compute": "/compute/v2.1", "network": "/network/v2.0", "image": "/image/v2"}
         paths |= dict.fromkeys(self.volume_types, self.volume_path)
+        base = self.seen_at or self.url
         catalog = [
             {
                 "type": name, "id": name, "name": name,
                 "endpoints": [
-                    {"id": name, "interface": "public", "region": "one", "region_id": "one", "url": self.url + path}
+                    {"id": name, "interface": "public", "region": "one", "region_id": "one", "url": f"{base}{path}"}
                 ],
             }
             for name, path in paths.items()
@@ -251,9 +254,9 @@ class CloudStandin:
         if path == ["volumes", "detail"]:
             ids = list(self.volumes)
             first = ids.index(query["marker"]) + 1 if "marker" in query else 0
-            answer: Thing = {"volumes": [_shown(self.volumes[one]) for one in ids[first : first + _PAGE]]}
-            if first + _PAGE < len(ids):
-                following = f"{self.url}{self.volume_path}/volumes/detail?marker={ids[first + _PAGE - 1]}"
+            answer: Thing = {"volumes": [_shown(self.volumes[one]) for one in ids[first : first + PAGE]]}
+            if first + PAGE < len(ids):
+                following = f"{self.url}{self.volume_path}/volumes/detail?marker={ids[first + PAGE - 1]}"
                 answer["volumes_links"] = [{"rel": "next", "href": following}]
             return 200, answer
         volume = _found(self.volumes, path[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from orchestrator.providers.openstack.api import CINDER, versioned
 from orchestrator.providers.openstack.marks import Mark, mark_of_server
 from orchestrator.providers.openstack.provider import OpenStackProvider
 from orchestrator.remote.keys import generate_key
+from tests.faulty_api import FaultyApi, faulty_api
 from tests.unit.providers.openstack.cloud_standin import (
     DISKLESS,
     FLAVOR,
     IMAGE,
     NETWORK,
+    PAGE,
     PROJECT,
     CloudStandin,
     RefusedError,
@@ -29,6 +32,7 @@ from tests.unit.providers.openstack.cloud_standin import (
 )
 
 HOST_KEY, AUTHORIZED = generate_key()
+MARKING = "PUT /volume/v3/*/volumes/*"
 DEPLOYMENT = DeploymentTag("shop", "0123456789abcdef0123456789abcdef")
 NAME = "continuum-shop-01234567-edge-0"
 
@@ -75,6 +79,14 @@ def bed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Bed]:
         monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(path))
         cloud.parts["networks"] = {NETWORK: {"id": NETWORK, "name": "mine"}}
         yield Bed(cloud)
+
+
+@pytest.fixture
+def faults(bed: Bed) -> Iterator[FaultyApi]:
+    """A proxy on the way to all services but the first log-in."""
+    with faulty_api(bed.cloud.url) as api:
+        bed.cloud.seen_at = api.url
+        yield api
 
 
 def data(cloud: CloudStandin) -> list[dict[str, Any]]:
@@ -129,6 +141,49 @@ def test_what_a_cut_left_without_marks_gets_them_in_the_next_run(bed: Bed) -> No
     assert first["name"] == f"{NAME}-data-1"
     assert first["metadata"]["somebody"] == "else"
     assert mark_of_server(first) == mark_of_server(second)
+
+
+@pytest.mark.parametrize("skip", [0, 1])
+def test_a_mark_whose_answer_is_lost_is_no_trouble_for_the_next_run(bed: Bed, faults: FaultyApi, skip: int) -> None:
+    faults.cut_after(MARKING, skip=skip)
+    with pytest.raises(ProviderError, match="cannot be reached") as lost:
+        bed.provider().create(bed.request())
+    assert lost.value.transient
+    machine = bed.provider().create(bed.request())
+    assert [volume["name"] for volume in data(bed.cloud)] == [f"{NAME}-data-1", f"{NAME}-data-2"]
+    assert list(bed.cloud.servers) == [machine.id]
+    assert faults.count()[MARKING] == 2
+
+
+def test_while_block_storage_is_away_nothing_is_taken_for_gone(bed: Bed, faults: FaultyApi) -> None:
+    machine = bed.provider().create(bed.request())
+    for volume in data(bed.cloud):
+        volume |= {"name": f"{machine.id}-blank-vol", "metadata": {}}
+    faults.answer("GET /volume/v3/*/volumes/detail", 503, times=3, headers={"Retry-After": "7"})
+    provider = bed.provider()
+    for ask in (lambda: provider.leftovers(DEPLOYMENT), provider.owned, lambda: provider.delete(machine.id)):
+        with pytest.raises(ProviderError) as away:
+            ask()
+        assert (away.value.transient, away.value.retry_after) == (True, 7.0)
+    assert list(bed.cloud.servers) == [machine.id], "it would have left volumes that nobody knows"
+    provider.delete(machine.id)
+    assert bed.cloud.volumes == {}
+
+
+def test_several_at_once_have_each_its_own(bed: Bed) -> None:
+    provider = bed.provider()
+    requests = [bed.request(address=f"edge[{n}]", token=f"token-{n}", hostname=f"edge-{n}") for n in range(6)]
+    with ThreadPoolExecutor(len(requests)) as pool:
+        machines = list(pool.map(provider.create, requests))
+    for number, machine in enumerate(machines):
+        mine = [bed.cloud.volumes[str(one)] for one in machine.setup["volumes"]]  # type: ignore[union-attr]
+        assert {mark_of_server(volume) for volume in mine} == {Mark(DEPLOYMENT, f"edge[{number}]")}
+        assert {v["name"]: v["size"] for v in mine} == {
+            f"continuum-shop-01234567-edge-{number}-data-1": 20,
+            f"continuum-shop-01234567-edge-{number}-data-2": 10,
+        }
+    lists = bed.cloud.calls.count("volume GET /volumes/detail")
+    assert lists <= len(requests) * len(requests) * 2 / PAGE, "pages of at most one list a machine"
 
 
 def test_the_marks_are_set_before_an_unmarked_machine_goes(bed: Bed) -> None:
