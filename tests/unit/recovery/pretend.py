@@ -112,7 +112,8 @@ class PretendExecutor:
                 address = present_address(request.record.address)
                 world.things[_identity(request)] = Thing(address, kind, request.tag.lineage, on)
         world.pass_boundary(f"{name} done")
-        return OperationResult(attributes_of(request))
+        # Nothing is found out of what goes: others that it used may never have been finished.
+        return OperationResult({} if request.operation in ("stop", "delete") else attributes_of(request))
 
     def observe(self, request: OperationRequest) -> Observation:
         """Whether it is there, or that nobody can say."""
