@@ -86,7 +86,7 @@ def engine_architecture() -> str:
     return _ARCHITECTURES.get(name, name)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ListedImage:
     """An image as the engine's list tells of it: its id and its names with tags, none for one that lost them."""
 

@@ -92,6 +92,7 @@ def test_two_ctrl_c_stop_now_and_the_state_is_still_good(cli: Cli, engine: Engin
     assert engine.containers(NAME) == []
 
 
+@pytest.mark.slow
 def test_an_engine_that_dies_half_way_is_named_and_the_next_apply_goes_on(
     cli: Cli, engine: Engine, application: Path
 ) -> None:

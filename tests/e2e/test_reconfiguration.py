@@ -122,6 +122,7 @@ def change(bed: Bed, case: Path, kind: str, component: str, invoked: str = "") -
     check_timeline(events, ("service-mask-detector",) if kind.startswith(REWIRING) else ())
 
 
+@pytest.mark.slow
 def test_no_file_is_lost_while_components_move_and_while_one_is_split(bed: Bed) -> None:
     """A swap, during which files are sent by hand too, and from there a split over a layer that is new."""
     change(bed, GOLDEN / "changes" / "swapped-layers", "swapped-layers", "blurry-faces", "blurry-faces")

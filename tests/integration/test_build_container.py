@@ -166,15 +166,15 @@ def test_a_dockerfile_of_the_component_is_built_and_its_failure_shows_the_end_of
 
 def test_images_are_listed_while_others_come_and_go(tag: str) -> None:
     """Images of one deployment are removed at the same time, and each removal looks for earlier ones."""
-    client, label = connect(), f"continuum.test={uuid.uuid4().hex}"
+    client, label, name = connect(), f"continuum.test={uuid.uuid4().hex}", tag.replace(":", "-")
 
     def make_and_remove() -> None:
         for number in range(40):
             content = io.BytesIO()
             with tarfile.open(fileobj=content, mode="w") as archive:
                 archive.addfile(tarfile.TarInfo(f"number-{number}"))
-            client.api.import_image_from_data(content.getvalue(), tag.replace(":", "-"), changes=[f"LABEL {label}"])
-            client.images.remove(tag.replace(":", "-"))
+            client.api.import_image_from_data(content.getvalue(), name, changes=[f"LABEL {label}"])
+            client.images.remove(name)
 
     with ThreadPoolExecutor() as pool:
         other = pool.submit(make_and_remove)

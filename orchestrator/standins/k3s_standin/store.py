@@ -22,6 +22,7 @@ class QuorumError(Exception):
 
 
 LOST = "etcdserver: request timed out"
+
 REQUEST_TIMEOUT = 5.0
 """Seconds that a request waits for a majority, as etcd lets it: one that is slow for a moment is not lost."""
 
@@ -87,9 +88,9 @@ class Store:
 
     def leader(self) -> str:
         """Who decides, as of the last look around."""
-        return (
-            (self._followed or self._newest(self._versions(int(self.state["version"])))) if self.members else self.name
-        )
+        if not self.members:
+            return self.name
+        return self._followed or self._newest(self._versions(int(self.state["version"])))
 
     def _versions(self, own: int) -> dict[str, int]:
         """Versions of the servers that count and answer, in the order of their joining."""

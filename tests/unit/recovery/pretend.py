@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from orchestrator.engine.operations import creation_token
+from orchestrator.engine.operations import REMOVING, creation_token
 from orchestrator.errors import ProviderError
 from orchestrator.executors.base import OperationRequest, OperationResult
 from orchestrator.executors.play_inputs import find_machines
@@ -112,7 +112,8 @@ class PretendExecutor:
                 address = present_address(request.record.address)
                 world.things[_identity(request)] = Thing(address, kind, request.tag.lineage, on)
         world.pass_boundary(f"{name} done")
-        return OperationResult(attributes_of(request))
+        # Nothing is found out of what goes: others that it used may never have been finished.
+        return OperationResult({} if request.operation in REMOVING else attributes_of(request))
 
     def observe(self, request: OperationRequest) -> Observation:
         """Whether it is there, or that nobody can say."""
