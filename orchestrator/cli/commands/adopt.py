@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from orchestrator.cli.commands import options
+from orchestrator.cli.commands.cloud_options import add_clouds, check_effect, given_for_clouds, words_of
 from orchestrator.cli.console import Console
 from orchestrator.cli.running import working
 from orchestrator.errors import UsageError
@@ -30,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--host-key", metavar="KEY", default="", help="its host key or fingerprint (default: what it shows)"
     )
     options.add_reading(parser)
-    options.add_clouds(parser)
+    add_clouds(parser)
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
@@ -41,6 +42,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     args.rehearse, args.k3s, args.k3s_binary = False, None, None
     target = _target(args, console)
     wanted, _ = want(target)
+    check_effect(args, wanted)
     owner = Owner(args.user, args.key, args.host_key)
     is_json, args.json = args.json, False  # this is no run of a plan: no events, but one value at the end
     with working(target.deployment, args, console) as opened:
@@ -60,7 +62,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 def _target(args: argparse.Namespace, console: Console) -> Target:
     if args.file.exists() or "/" in str(args.file) or args.file.suffix in {".yaml", ".yml"}:
-        return options.target(args, options.load(args, console))
+        target = options.target(args, options.load(args, console))
+        _check_agrees(args, target)
+        return target
+    options.check_unused(
+        args,
+        "A deployment is taken as it was applied.",
+        f"{args.file} names a deployment, and its machines are as its last apply says",
+        "Leave it out. To change what holds for the machines, give it to `deploy apply` afterwards.",
+    )
     state = open_for_reading(find_deployment(str(args.file))).state
     if state is None or not state.template:
         raise UsageError(
@@ -69,3 +79,19 @@ def _target(args: argparse.Namespace, console: Console) -> Target:
             resolution="Name the production file instead of the deployment.",
         )
     return target_of_state(state)
+
+
+def _check_agrees(args: argparse.Namespace, target: Target) -> None:
+    """See that the options are those of the last apply, if there was one: an import records none."""
+    state = open_for_reading(target.deployment).state
+    if state is None:
+        return
+    given = given_for_clouds(args)
+    other = [name for name in given if target.options.get(name, "") != state.profile_options.get(name, "")]
+    if other:
+        raise UsageError(
+            "An import changes nothing else.",
+            detail=f"{target.deployment} was applied or imported into with another {words_of(other)}, which would be "
+            "wanted again by the next plan.",
+            resolution="Leave it out here, and give it to `deploy apply` afterwards.",
+        )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.cli.commands import options
+from orchestrator.cli.commands.cloud_options import add_clouds, check_effect
 from orchestrator.cli.commands.selection import add_selection, check_selection, plan_chosen
 from orchestrator.cli.console import Console
 from orchestrator.cli.running import approve, note_manifest, note_unchanged, progress, show, working
@@ -29,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE|TEMPLATE|PLAN", type=Path, help="what to apply")
     options.add_reading(parser)
     options.add_rehearsal(parser)
-    options.add_clouds(parser)
+    add_clouds(parser)
     options.add_approval(parser)
     add_selection(parser)
     parser.add_argument("--json", action="store_true", help="print the run as events, one JSON value a line")
@@ -40,6 +41,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
     is_saved = args.file.is_file() and is_saved_plan(args.file)
     check_selection(args, args.file if is_saved else None)
     if is_saved:
+        options.check_unused(
+            args,
+            "A saved plan is applied as it is.",
+            f"{args.file} is a saved plan, which keeps what it was made with",
+            "Leave it out, or plan again with it: `deploy plan FILE --out PLAN`.",
+        )
         saved = load_saved_plan(args.file)
         topology = parse_stored_template(saved.template, str(args.file))
         with working(saved.plan.deployment, args, console) as opened:
@@ -48,6 +55,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     loaded = options.load(args, console)
     target = options.target(args, loaded)
     wanted, findings = want(target)
+    check_effect(args, wanted)
     if findings:
         console.progress(human.render_diagnostics(findings))
     with working(target.deployment, args, console) as opened:

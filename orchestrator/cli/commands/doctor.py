@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from orchestrator.cli.commands import options
+from orchestrator.cli.commands.cloud_options import add_clouds, check_effect
 from orchestrator.cli.console import Console
 from orchestrator.cli.views import doctor as views
 from orchestrator.services.doctor import Conditions, examine_applied, examine_wanted
@@ -22,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     options.add_reading(parser)
     options.add_rehearsal(parser)
-    options.add_clouds(parser)
+    add_clouds(parser)
     parser.add_argument(
         "--timeout", metavar="S", type=_seconds, default=_SECONDS, help="seconds for all machines (default 60)"
     )
@@ -45,6 +46,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def _examination(args: argparse.Namespace, console: Console) -> Examination:
     how = Conditions(args.timeout, args.known_hosts, console.progress)
     if not args.file.exists() and "/" not in str(args.file) and args.file.suffix not in {".yaml", ".yml", ".json"}:
+        options.check_unused(
+            args,
+            "A deployment is looked at as it was applied.",
+            f"{args.file} names a deployment, and its machines are those that are there",
+            "Leave it out, or name the production file instead of the deployment to see what an apply would need.",
+        )
         opened = options.open_named(str(args.file), console)
         return examine_applied(opened, str(args.file).endswith(REHEARSAL_SUFFIX), how)
     from orchestrator.services.deployment import OpenDeployment, open_for_reading  # noqa: PLC0415 - as in options
@@ -53,6 +60,7 @@ def _examination(args: argparse.Namespace, console: Console) -> Examination:
     loaded = options.load(args, console)
     target = options.target(args, loaded)
     wanted, _ = want(target)
+    check_effect(args, wanted)
 
     def open_deployment() -> OpenDeployment:
         opened = open_for_reading(target.deployment)

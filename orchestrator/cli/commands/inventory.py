@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from orchestrator.cli.commands import options
+from orchestrator.cli.commands.cloud_options import add_clouds, check_effect
 from orchestrator.cli.console import Console
 from orchestrator.cli.views.inventory import render_inventory
 from orchestrator.services.inventory import build_inventory
@@ -18,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cluster", metavar="NAME", default="", help="only this cluster (default: all)")
     options.add_reading(parser)
     options.add_rehearsal(parser)
-    options.add_clouds(parser)
+    add_clouds(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -29,6 +30,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     loaded = options.load(args, console)
     target = options.target(args, loaded)
     wanted, _ = want(target)
+    check_effect(args, wanted)
     opened = open_for_reading(target.deployment)
     options.introduce(opened, console)
     records = opened.state.instances if opened.state is not None else {}

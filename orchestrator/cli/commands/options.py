@@ -9,6 +9,13 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.commands.cloud_options import (
+    CLOUD_OPTIONS,
+    VIRTUAL_MACHINE,
+    given_for_clouds,
+    understood,
+    words_of,
+)
 from orchestrator.cli.console import Console
 from orchestrator.cli.views import human
 from orchestrator.diagnostics import Diagnostic, as_errors, has_errors, in_order
@@ -34,43 +41,6 @@ def add_rehearsal(parser: argparse.ArgumentParser) -> None:
         "--k3s", choices=("standin", "real"), help="K3s of a rehearsal: a stand-in (default) or the real one"
     )
     group.add_argument("--k3s-binary", metavar="FILE", type=Path, help="a K3s binary to install, not fetched")
-
-
-_VIRTUAL_MACHINE = "continuum.nodes.VirtualMachine"
-_CLOUD_OPTIONS = (
-    "provider",
-    "ssh_from",
-    "public_addresses",
-    "network",
-    "subnet",
-    "zone",
-    "key_name",
-    "data_volume",
-    "tags",
-)
-
-
-def add_clouds(parser: argparse.ArgumentParser) -> None:
-    """Which clouds make machines, who reaches them, and what network they are in."""
-    group = parser.add_argument_group("machines of clouds (docs/clouds.md)")
-    group.add_argument(
-        "--provider",
-        metavar="CLOUD/PLACE",
-        action="append",
-        help="who makes machines whose images do not say it, e.g. aws/eu-central-1 (or LAYER|RESOURCE=CLOUD/PLACE,…)",
-    )
-    group.add_argument("--ssh-from", metavar="CIDR,…", help="networks from which SSH is let in, e.g. 203.0.113.7/32")
-    group.add_argument(
-        "--public-addresses",
-        choices=("front", "all", "none"),
-        help="which machines are reached from outside: the first of each resource (default), all, none",
-    )
-    group.add_argument("--network", metavar="ID", help="network of your own to put them into (or PROVIDER=ID,…)")
-    group.add_argument("--subnet", metavar="ID", help="subnet of that network (or PROVIDER=ID,…)")
-    group.add_argument("--zone", metavar="ZONE", help="zone to make them in (or PROVIDER=ZONE,…)")
-    group.add_argument("--key-name", metavar="NAME", help="key pair of your own at the cloud (or PROVIDER=NAME,…)")
-    group.add_argument("--data-volume", metavar="GB", help="an empty volume for each of them (or PROVIDER=GB,…)")
-    group.add_argument("--tags", metavar="NAME=VALUE,…", help="further tags of what is made")
 
 
 def add_approval(parser: argparse.ArgumentParser) -> None:
@@ -170,6 +140,26 @@ def load(args: argparse.Namespace, console: Console) -> LoadedTopology:
     return loaded
 
 
+def check_unused(args: argparse.Namespace, summary: str, because: str, resolution: str) -> None:
+    """Refuse options about what is wanted where something else has said that already.
+
+    Args:
+        args: The arguments.
+        summary: What is wrong.
+        because: Why; the beginning of a sentence.
+        resolution: What to do.
+
+    Raises:
+        UsageError: If there are any.
+    """
+    names = ("strict", "alternative", "application", "qos", "rehearse", "k3s", "k3s_binary")
+    given = words_of(name for name in names if getattr(args, name, None))
+    files = (option for key, (option, _) in _COMPANION_OPTIONS.items() if getattr(args, f"file_{key}", None))
+    options = ", ".join(filter(None, (given, *files, words_of(given_for_clouds(args)))))
+    if options:
+        raise UsageError(summary, detail=f"{because}, so that nothing is done with {options}.", resolution=resolution)
+
+
 def target(args: argparse.Namespace, loaded: LoadedTopology) -> Target:
     """The topology under the profile that the options ask for.
 
@@ -187,17 +177,15 @@ def target(args: argparse.Namespace, loaded: LoadedTopology) -> Target:
         )
     if args.k3s == "standin" and args.k3s_binary:
         raise UsageError("--k3s standin and --k3s-binary exclude each other.", resolution="Give one of them.")
-    given = {name: getattr(args, name, None) for name in _CLOUD_OPTIONS}
-    clouds = {name: ",".join(v) if isinstance(v, list) else v for name, v in given.items() if v is not None}
+    clouds = given_for_clouds(args)
     if args.rehearse and clouds:
-        named = ", ".join(f"--{name.replace('_', '-')}" for name in clouds)
         raise UsageError(
             "This option is not for a rehearsal.",
-            detail=f"A rehearsal orders nothing from a cloud, so that nothing is done with {named}.",
+            detail=f"A rehearsal orders nothing from a cloud, so that nothing is done with {words_of(clouds)}.",
             resolution="Leave it out, or leave --rehearse out.",
         )
     _check_provider(clouds.get("provider", ""), loaded)
-    _check_volume(clouds.get("data_volume", ""))
+    clouds = understood(clouds)
     binary = {"k3s_binary": _binary(args.k3s_binary)} if args.k3s_binary else {}
     if not args.rehearse:
         production = Target(loaded, "production", {**binary, **clouds})
@@ -215,21 +203,9 @@ def _check_provider(text: str, loaded: LoadedTopology) -> None:
         check_choices(text, loaded.topology, shipped_types(), load_profile("production").image_schemes)
 
 
-def _check_volume(text: str) -> None:
-    """See that each entry is a size."""
-    for entry in filter(None, (part.strip() for part in text.split(","))):
-        size = entry.rpartition("=")[2].strip()
-        if not (size.isdigit() and int(size) > 0):
-            raise UsageError(
-                "A size cannot be understood.",
-                detail=f"--data-volume has {entry!r}; {size!r} is no whole number of GB above 0.",
-                resolution="Write it as `--data-volume 100` or `--data-volume aws/eu-central-1=100`.",
-            )
-
-
 def _remembered(target: Target) -> dict[str, str]:
     """What was said of the machines of clouds when the deployment was last applied; nothing if it has none."""
-    if not any(node.type == _VIRTUAL_MACHINE for node in target.loaded.topology.nodes.values()):
+    if not any(node.type == VIRTUAL_MACHINE for node in target.loaded.topology.nodes.values()):
         return {}
     from orchestrator.services.deployment import open_for_reading  # noqa: PLC0415 - the same
 
@@ -238,7 +214,7 @@ def _remembered(target: Target) -> dict[str, str]:
     except DeployError:
         return {}  # whoever opens it to work on it says why
     applied = state.profile_options if state is not None and state.profile == target.profile else {}
-    return {name: applied[name] for name in _CLOUD_OPTIONS if name in applied}
+    return {name: applied[name] for name in CLOUD_OPTIONS if name in applied}
 
 
 def _binary(path: Path) -> str:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from orchestrator.cli.commands import options
+from orchestrator.cli.commands.cloud_options import add_clouds, check_effect
 from orchestrator.cli.commands.selection import add_selection, check_selection, plan_chosen
 from orchestrator.cli.console import Console
 from orchestrator.cli.views import human, machine
@@ -25,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE|TEMPLATE", type=Path, help="production file or compiled template")
     options.add_reading(parser)
     options.add_rehearsal(parser)
-    options.add_clouds(parser)
+    add_clouds(parser)
     add_selection(parser)
     parser.add_argument("--out", metavar="PLAN", type=Path, help="save the plan for `deploy apply PLAN`")
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
@@ -38,6 +39,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     loaded = options.load(args, console)
     target = options.target(args, loaded)
     wanted, findings = want(target)
+    check_effect(args, wanted)
     opened = open_for_reading(target.deployment)
     options.introduce(opened, console)
     plan = plan_chosen(args, target, opened, wanted)

@@ -288,6 +288,8 @@ def test_a_machine_made_by_hand_is_taken_over_and_kept(deploy: Deploy, cloud: Gu
     server = cloud.boot_by_hand(made["InstanceId"], write_key(tmp_path / "owner"))
     login = ("--user", USER, "--key", tmp_path / "owner", "--host-key", server.host_key)
     deploy("import", file, "cloud[0]", made["InstanceId"], *login, *FROM)
+    refused = deploy("import", file, "cloud[1]", "i-1", "--zone", "a", *FROM, expect=2)
+    assert "with another --zone, which would be wanted again" in refused
     assert records()["cloud[0]"].attributes["host_key"] == server.host_key
     told, _ = json.JSONDecoder().raw_decode(deploy("plan", file, "--json"))  # what moto has no quota for follows it
     plan = {change["address"]: change["action"] for change in told["changes"]}
@@ -339,7 +341,7 @@ def test_what_else_is_asked_of_a_cloud_is_made_and_tags_change_in_place(
     refused = deploy("plan", file, *FROM, "--data-volume", "much", expect=2)
     assert "no whole number of GB" in refused
     refused = apply(deploy, file, *FROM, "--tags", "team", expect=2)
-    assert "A tag cannot be understood." in refused
+    assert "--tags has 'team'. Write NAME=VALUE" in refused
     deploy("destroy", "shop", "--auto-approve")
     assert "Nothing that no state here knows" in deploy("sweep", "--provider", f"aws/{REGION}")
 
