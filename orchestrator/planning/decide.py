@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from orchestrator.planning.actions import RENEWALS, Action
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.differences import differences, differing_keys
-from orchestrator.planning.downtime import downtime_of
+from orchestrator.planning.downtime import DowntimeKind, downtime_of
 from orchestrator.planning.observation import Observation, Presence
 from orchestrator.planning.plan import Change
 from orchestrator.planning.records import CONNECTS_TO, HOST, MACHINE, is_rehosted, targets_of
@@ -159,7 +159,9 @@ def _is_reached_otherwise(before: Mapping[str, Value], after: Mapping[str, Value
 
 
 def _only_gains(instance: DesiredInstance, record: InstanceRecord, keys: frozenset[str]) -> bool:
-    """Whether nothing changes but where its results go, and which machines it has more."""
+    """Whether nothing changes but where its results go, which machines it has more, and who reaches it."""
+    if keys and keys <= _RULES:
+        return True
     gained = frozenset(instance.requirements.get(MACHINE, ())).issuperset(targets_of(record, MACHINE))
     return gained and keys <= {f"requirements.{CONNECTS_TO}", f"requirements.{MACHINE}"}
 
@@ -199,6 +201,8 @@ def _because_of_dependencies(
             reasons.append(f"it was left with an earlier {dependency}")
         elif change.action is Action.UPDATE and dependency in before:
             if change.instance.provider:
+                if change.downtime.kind is DowntimeKind.NONE:
+                    continue  # the machine goes on as it is: who reaches it is nothing to those on it or behind it
                 others.append(f"{dependency} is mended")
             elif dependency in parts:
                 others.append(f"{dependency} is made from something else")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from orchestrator.planning.desired import SECRETS
+from orchestrator.planning.records import FRONT
 
 _LONGEST = 40
+_FRONT = f"requirements.{FRONT}"
 
 
 def differences(
@@ -25,6 +27,8 @@ def differences(
     for key in dict.fromkeys((*after, *before)):
         if key.startswith(SECRETS):
             phrases[f"secret {_name(key)!r} was rotated"] = None
+        elif key == _FRONT:
+            phrases.update(dict.fromkeys(_reached(before.get(key), after.get(key))))
         elif key not in without:
             phrases.update(dict.fromkeys(_difference(_name(key), key, before, after)))
     return tuple(phrases)
@@ -70,6 +74,13 @@ def _changed(name: str, before: object, after: object) -> Iterator[str]:
         yield f"{name!r} changed: {_short(before)} → {_short(after)}"
 
 
+def _reached(before: object, after: object) -> Iterator[str]:
+    """Another way to a machine: through those after it, through none any longer."""
+    if before != after:
+        way = after if isinstance(after, list) else before if isinstance(before, list) else []
+        yield f"is {'' if way is after else 'no longer '}reached through {', '.join(map(str, way))}"
+
+
 def _are_names(*lists: list[object]) -> bool:
     return all(isinstance(item, str) for items in lists for item in items)
 
@@ -79,5 +90,5 @@ def _several(names: list[str]) -> str:
 
 
 def _short(value: object) -> str:
-    text = str(value)
+    text = "nothing" if value is None or value == "" else str(value)
     return text if len(text) <= _LONGEST else text[:18] + "…" + text[-18:]

@@ -44,7 +44,7 @@ def downtime_of(action: Action, instance: DesiredInstance, *, was_there: bool, o
         action: What is done.
         instance: To what.
         was_there: Whether it is recorded, so that something may rely on it.
-        only_gains: Whether nothing changes but where its results go, and which machines it has more.
+        only_gains: Whether nothing changes but where its results go, which machines it has more, and who reaches it.
     """
     name = instance.address
     if action is Action.REPLACE or (action is Action.CREATE and was_there):

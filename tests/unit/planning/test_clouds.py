@@ -9,6 +9,7 @@ import pytest
 from orchestrator.planning.actions import Action
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.desired_instances import desired_instances
+from orchestrator.planning.downtime import DowntimeKind
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.planner import Wanted, plan_apply
 from orchestrator.planning.profile import load_profile
@@ -71,6 +72,33 @@ def test_another_network_to_come_from_makes_no_other_machine() -> None:
     assert set(actions(changed).values()) == {Action.UPDATE}
     (reason, *_) = changed.changes["cloud[0]"].reasons
     assert "ssh_from" in reason
+
+
+def test_who_reaches_machines_stops_nothing_and_is_nothing_to_what_is_on_them() -> None:
+    for name, value in (("ssh_from", "203.0.113.9/32"), ("tags", "team=sound")):
+        wanted = machines(**{name: value})
+        cluster = replace(
+            wanted["cloud[0]"],
+            address="k3s",
+            node="k3s",
+            type="continuum.nodes.K3sCluster",
+            provider="",
+            settings={},
+            properties={},
+            requirements={"machine": tuple(wanted)},
+        )
+        before = {**machines(), "k3s": cluster}
+        found = plan({**wanted, "k3s": cluster}, before)
+        assert actions(found) == {**dict.fromkeys(wanted, Action.UPDATE), "k3s": Action.NO_OP}
+        assert {change.downtime.kind for change in found.changes.values()} == {DowntimeKind.NONE}
+        assert found.changes["cloud[1]"].reasons == (f"'setting {name}' changed: nothing → {value}",)
+
+
+def test_another_way_to_a_machine_is_told_in_words() -> None:
+    changed = plan(machines(public_addresses="all"), machines()).changes["cloud[1]"]
+    assert changed.reasons == ("is no longer reached through cloud[0]",)
+    changed = plan(machines(), machines(public_addresses="all")).changes["cloud[1]"]
+    assert changed.reasons == ("is reached through cloud[0]",)
 
 
 def test_other_tags_make_no_other_machine_and_another_volume_does() -> None:
