@@ -54,7 +54,7 @@ molecule: ## the scenarios of playbooks/molecule, on simulated Raspberry Pis
 
 bench: bench-commands bench-clusters ## both benches
 
-bench-commands: ## how long whole commands and many machines of clouds take, against yardsticks taken in the same run
+bench-commands: ## how long commands and many machines of clouds take, beside yardsticks (OpenStack: `scripts/bootstrap systems`)
 	@scripts/bootstrap lint
 	@$(PY) scripts/bench
 

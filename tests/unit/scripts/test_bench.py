@@ -77,8 +77,19 @@ def test_machines_of_clouds_are_held_against_the_bare_sdk(bench: ModuleType) -> 
         "provider": "aws",
         "machines": 100,
         "ratio": 1.31,
-        "ours": {"calls": {"RunInstances": 100, "CreateVpc": 1}},
+        "ratios": [1.0, 1.31, 1.4],
+        "calls": {"ours": 101, "bare": 100},
     }
     (target,) = bench.check_clouds([found])
-    assert (target.found, target.met) == ("1.31 times, 101 calls", False)
+    assert (target.found, target.met) == ("1.31 (1.00 to 1.40), 101 calls", False)
     assert bench.check_clouds([{**found, "ratio": 1.3}])[0].met
+
+
+def test_a_cloud_whose_servers_are_not_installed_is_left_out_and_said_how_to_get(
+    bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYSTEMS_VENV", str(tmp_path / "nothing-there"))
+    left_out = bench.find_left_out()
+    assert set(left_out) == {"openstack"}
+    assert "`scripts/bootstrap systems` installs" in left_out["openstack"]
+    assert bench.measure_clouds(dict.fromkeys(bench.CLOUDS, "nothing is there")) == []
