@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from orchestrator.diagnostics import Severity as Grade
 from orchestrator.errors import DeployError
 from orchestrator.executors.ansible_process import DEPLOYMENT_KEY
 from orchestrator.executors.login import has_own_key, inside_address, login_to
@@ -29,6 +30,7 @@ from orchestrator.services.doctor_findings import (
     Severity,
     Subject,
     error,
+    note,
     of_error,
     warning,
 )
@@ -87,7 +89,8 @@ def examine_wanted(
         opened = None
         findings.append(of_error("state", THIS_COMPUTER, reason))
     subjects, problems = _wanted_machines(wanted.instances, opened)
-    notes = _notes(wanted.instances, subjects, rehearsal)
+    there = opened.state.instances if opened is not None and opened.state is not None else {}
+    notes = _notes(deployment, wanted.instances, subjects, there, rehearsal)
     findings += [*problems, *examine_computer(opened, wanted, subjects)]
     findings += _clouds(deployment, wanted.instances, opened, how.seconds)
     return _examine(deployment, rehearsal, subjects, findings, notes, how)
@@ -140,7 +143,7 @@ def _examine(
         for report in reports
     )
     found = [*findings, *(finding for report in machines for finding in report.findings)]
-    found.sort(key=lambda finding: finding.severity is not Severity.ERROR)
+    found.sort(key=lambda finding: list(Severity).index(finding.severity))
     return Examination(deployment, rehearsal, machines, tuple(found), tuple(notes))
 
 
@@ -153,7 +156,7 @@ def _clouds(
     missing = [i for i in instances.values() if i.address not in records]
     tag = DeploymentTag(deployment, state.lineage if state is not None else "")
     for found in check_machines(missing, tag, seconds):
-        tell = error if found.is_error else warning
+        tell = error if found.is_error else note if found.severity is Grade.NOTE else warning
         yield tell("clouds", found.address or THIS_COMPUTER, f"{found.summary} {found.detail}".strip(), "")
 
 
@@ -228,16 +231,30 @@ def _roles(cluster: str, machines: Sequence[str], servers: Value) -> Iterator[tu
         yield machine, (cluster, "server" if number < max(1, count) else "agent")
 
 
-def _notes(instances: Mapping[str, DesiredInstance], subjects: Sequence[Subject], rehearsal: bool) -> tuple[str, ...]:
+def _notes(
+    deployment: str,
+    instances: Mapping[str, DesiredInstance],
+    subjects: Sequence[Subject],
+    records: Mapping[str, InstanceRecord],
+    rehearsal: bool,
+) -> tuple[str, ...]:
+    """What is not looked at, and why."""
     machines = [i for i in instances.values() if i.provider and i.operations]
-    made = [i.address for i in machines if i.address not in {s.address for s in subjects} and _is_made(i)]
     if rehearsal:
         text = (
             f"A rehearsal makes its {len(machines)} machines itself: there is nothing to reach before the apply. "
             "Afterwards they can be looked at by the deployment's name."
         )
         return (text,)
-    return (f"Made by the apply, so there is nothing to reach yet: {', '.join(made)}.",) if made else ()
+    made = [i.address for i in machines if i.address not in {s.address for s in subjects} and _is_made(i)]
+    there = [address for address in made if address in records and "host" in records[address].attributes]
+    missing = [address for address in made if address not in there]
+    notes = []
+    if missing:
+        notes.append(f"Made by the apply, so there is nothing to reach yet: {', '.join(missing)}.")
+    if there:
+        notes.append(f"Made by an earlier apply: {', '.join(there)}. `deploy doctor {deployment}` looks at them.")
+    return tuple(notes)
 
 
 def _unresolved(reference: str, where: str) -> str:

@@ -18,6 +18,8 @@ class Severity(StrEnum):
 
     ERROR = "error"
     WARNING = "warning"
+    NOTE = "note"
+    """Nothing is wrong; it is to be known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,11 @@ def error(check: str, where: str, text: str, fix: str) -> Finding:
 def warning(check: str, where: str, text: str, fix: str) -> Finding:
     """What an apply can do with."""
     return Finding(Severity.WARNING, check, where, text, fix)
+
+
+def note(check: str, where: str, text: str, fix: str) -> Finding:
+    """What is to be known before an apply."""
+    return Finding(Severity.NOTE, check, where, text, fix)
 
 
 def of_error(check: str, where: str, reason: DeployError) -> Finding:

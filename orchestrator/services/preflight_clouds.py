@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from ipaddress import ip_network
 
-from orchestrator.diagnostics import Diagnostic, error
+from orchestrator.diagnostics import Diagnostic, error, warning
 from orchestrator.errors import DeployError
 from orchestrator.executors.machine_request import machine_request, networks_in
 from orchestrator.planning.actions import RENEWALS, Action
@@ -77,12 +77,20 @@ def _who_reaches(instance: DesiredInstance) -> Iterable[Diagnostic]:
         )
     for network in networks:
         try:
-            ip_network(network)
+            everybody = ip_network(network).prefixlen == 0
         except ValueError as reason:
             yield error(
                 "A network cannot be understood.",
                 f"{instance.address}: --ssh-from has {network!r} ({reason}). Write address/bits, for example "
                 "203.0.113.7/32 for one computer.",
+                address=instance.address,
+            )
+            continue
+        if everybody:
+            yield warning(
+                "SSH is open to everybody.",
+                f"{instance.address}: --ssh-from has {network}, which is every address there is. Name the networks "
+                "that you come from, unless that is what you want.",
                 address=instance.address,
             )
 

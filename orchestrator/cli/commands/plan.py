@@ -11,6 +11,7 @@ from orchestrator.cli.commands.selection import add_selection, check_selection, 
 from orchestrator.cli.console import Console
 from orchestrator.cli.views import human, machine
 from orchestrator.cli.views.cost import change_of, cost_to_json, render_cost
+from orchestrator.diagnostics import has_errors
 from orchestrator.planning.plan_file import SavedPlan, render_saved_plan
 from orchestrator.services.deployment import open_for_reading
 from orchestrator.services.preflight import check_plan
@@ -48,13 +49,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
         replace_file(args.out, render_saved_plan(saved).encode())
     price = cost_of(loaded.topology, shipped_types())
     change = change_of(plan, price, shipped_types())
-    if args.json:
-        console.result(machine.render_plan(plan, cost_to_json(price, change)))
-    else:
+    if not args.json:
         console.result(human.render_plan(plan, loaded.topology))
         console.result("\n" + render_cost(price, change))
         console.result("\n" + human.render_substitutions(plan.substitutions))
-    obstacles = (*findings, *check_plan(plan, opened.secrets), *check_clouds(plan))
+    obstacles = (*findings, *check_plan(plan, opened.secrets), *check_clouds(plan))  # what clouds say takes its time
+    if args.json:
+        console.result(machine.render_plan(plan, cost_to_json(price, change), obstacles))
     if obstacles:
         console.progress("\n" + human.render_diagnostics(obstacles))
+    if has_errors(obstacles):
+        console.progress("\nAn apply would be refused: see the errors above.")
     return 3 if args.detailed_exitcode and not plan.is_empty else 0

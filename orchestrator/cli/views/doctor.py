@@ -22,7 +22,8 @@ _DROPPED = ("K3s", "arch", "system", "disk free", "memory", "model", "part")
 """Columns that a narrow terminal does without, the least important one first; ``--json`` has them all."""
 
 _GAP = 3
-_SIGNS = {Severity.ERROR: "✗", Severity.WARNING: "!"}
+_SIGNS = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}
+_COLOURS = {Severity.ERROR: 31, Severity.WARNING: 33, Severity.NOTE: 2}
 _STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
 _LINE = 110
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -158,7 +159,7 @@ def _told(finding: Finding, *, colour: bool) -> str:
     width = min(_LINE, shutil.get_terminal_size().columns - 4) if sys.stdout.isatty() else _LINE
     sign = _SIGNS[finding.severity]
     if colour:
-        sign = f"\x1b[{31 if finding.severity is Severity.ERROR else 33}m{sign}\x1b[0m"
+        sign = f"\x1b[{_COLOURS[finding.severity]}m{sign}\x1b[0m"
     lines = [f"  {sign} {finding.where}: {finding.check}"]
     lines += _wrapped(finding.text, "      ", width)
     if finding.fix:
@@ -180,7 +181,7 @@ def _wrapped(text: str, indent: str, width: int) -> list[str]:
 
 def _verdict(found: Examination) -> str:
     errors = sum(1 for finding in found.findings if finding.severity is Severity.ERROR)
-    warnings = len(found.findings) - errors
+    warnings = sum(1 for finding in found.findings if finding.severity is Severity.WARNING)
     told = f"{warnings} warning{'s' if warnings != 1 else ''}"
     if errors:
         return f"An apply would be stopped: {errors} error{'s' if errors != 1 else ''}, {told}."

@@ -37,11 +37,11 @@ def render_diagnostics(diagnostics: Sequence[Diagnostic]) -> str:
     )
 
 
-def render_plan(plan: Plan, cost: Mapping[str, Any]) -> str:
-    """The plan's documented form, with what it costs (see ``cost_to_json``)."""
+def render_plan(plan: Plan, cost: Mapping[str, Any], findings: Sequence[Diagnostic]) -> str:
+    """The plan's documented form, with what it costs (see ``cost_to_json``) and what an apply would be told first."""
     from orchestrator.planning.plan_file import plan_to_json  # noqa: PLC0415 - only plans need it
 
-    return _dump(plan_to_json(plan) | {"cost": cost})
+    return _dump(plan_to_json(plan) | {"cost": cost, "findings": [dataclasses.asdict(d) for d in findings]})
 
 
 def render_manifest(manifest: Manifest) -> str:

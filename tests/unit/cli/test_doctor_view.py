@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from orchestrator.cli.console import Console
 from orchestrator.cli.views import doctor
 from orchestrator.remote.target import SshTarget
-from orchestrator.services.doctor_findings import Examination, MachineReport, Subject, error, warning
+from orchestrator.services.doctor_findings import Examination, MachineReport, Subject, error, note, warning
 
 BOARD: dict[str, Any] = {
     "model": "Raspberry Pi 4 Model B\x1b[2J",
@@ -51,6 +52,13 @@ def test_without_a_terminal_it_is_a_plain_table(found: Examination) -> None:
     assert "ssh-\n" not in text, "no name is torn apart"
     assert lines[-1] == "An apply would be stopped: 1 error, 1 warning."
     assert "hidden-word" not in text
+
+
+def test_what_is_only_to_be_known_is_no_warning(found: Examination) -> None:
+    known = note("clouds", "cloud[1]", "A gateway is made.", "")
+    lines = doctor.render(replace(found, findings=(known,)), Console([])).splitlines()
+    assert "  · cloud[1]: clouds" in lines
+    assert lines[-1] == "Nothing would stop an apply."
 
 
 def test_for_a_program(found: Examination) -> None:

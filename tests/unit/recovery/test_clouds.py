@@ -278,7 +278,15 @@ def test_all_that_a_cloud_would_refuse_is_said_before_anything_is_made(
     told = deploy("doctor", file, expect=1)
     assert "ami-00000000000000000" in told
     assert "cloud[0]: clouds" in told
-    assert "ami-00000000000000000" in deploy("plan", file, *FROM)
+    told = deploy("plan", file, *FROM)
+    assert "ami-00000000000000000" in told
+    assert told.endswith("An apply would be refused: see the errors above.\n")
+    told, _ = json.JSONDecoder().raw_decode(deploy("plan", file, *FROM, "--json"))
+    findings = {(f["severity"], f["address"], f["summary"]) for f in told["findings"]}
+    assert {
+        ("error", "cloud[0]", "There is no such image."),
+        ("error", "cloud[0]", "There is no such flavor."),
+    } <= findings
 
 
 def test_a_machine_made_by_hand_is_taken_over_and_kept(deploy: Deploy, cloud: Guests, tmp_path: Path) -> None:

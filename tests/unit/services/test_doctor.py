@@ -23,8 +23,9 @@ from orchestrator.remote.keys import generate_key
 from orchestrator.remote.target import SshTarget
 from orchestrator.services import doctor_computer, doctor_network
 from orchestrator.services.doctor import _notes, _wanted_machines
-from orchestrator.services.doctor_findings import Examination, MachineReport, Severity, Subject, error, warning
+from orchestrator.services.doctor_findings import Examination, MachineReport, Severity, Subject, error, note, warning
 from orchestrator.services.doctor_machines import _with_namesakes, all_at_once, examine_machines
+from orchestrator.state.model import InstanceRecord
 from tests.unit.remote.openssh_server import Server, openssh_server, write_key
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "mask-detection" / "production.yaml"
@@ -210,7 +211,11 @@ def test_which_machines_are_there_before_an_apply() -> None:
     ]
     assert subjects[0].need["architecture"] == "arm64"
     assert [(f.where, f.check) for f in findings] == [("pis[2]", "address")]
-    assert _notes(instances, subjects, rehearsal=False)[0].endswith("cloud[0].")
+    (told,) = _notes("shop", instances, subjects, {}, rehearsal=False)
+    assert told == "Made by the apply, so there is nothing to reach yet: cloud[0]."
+    made = {"cloud[0]": InstanceRecord("cloud[0]", "cloud", "T", "aws", attributes={"host": "192.0.2.9"})}
+    (told,) = _notes("shop", instances, subjects, made, rehearsal=False)
+    assert told == "Made by an earlier apply: cloud[0]. `deploy doctor shop` looks at them."
 
 
 def test_what_is_missing_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -223,6 +228,8 @@ def test_what_is_missing_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 
 def test_a_verdict() -> None:
+    known = note("clouds", "pi[0]", "It costs money.", "")
+    assert Examination("demo", False, (), (known,)).is_fit
     minor, major = warning("clock", "pi[0]", "It is late.", "Wait."), error("disk", "pi[0]", "It is full.", "Empty it.")
     assert Examination("demo", False, (), (minor,)).is_fit
     assert not Examination("demo", False, (), (minor, major)).is_fit

@@ -53,6 +53,14 @@ def test_all_that_is_wrong_anywhere_is_said_at_once(sky: Sky) -> None:
     assert "--ssh-from 203.0.113.7/32" in next(d.detail for d in found if d.address == "b[0]")
 
 
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0"])
+def test_that_everybody_is_let_in_is_told_and_not_refused(sky: Sky, network: str) -> None:
+    made = plan(machine("a[0]", ssh_from=f"203.0.113.7/32,{network}"), machine("b[0]", ssh_from="203.0.113.7/32"))
+    (found,) = check_clouds(made)
+    assert (found.address, found.summary, found.is_error) == ("a[0]", "SSH is open to everybody.", False)
+    assert network in found.detail
+
+
 def test_nothing_is_asked_where_nothing_is_made(sky: Sky) -> None:
     elsewhere = replace(machine("b"), provider="local")
     assert check_clouds(plan(machine("a"), action=Action.UPDATE)) == ()
