@@ -86,6 +86,17 @@ def members_of(group: str) -> str:
     return f"members of {group}"
 
 
+def main_group(groups: Iterable[str], address: str) -> str:
+    """What a machine's main group is for, of all of ours that it is in; its node template if it is in none.
+
+    Args:
+        groups: What each of them is for.
+        address: The machine's own address.
+    """
+    main = next((group for group in sorted(groups) if group and not group.endswith(BEHIND)), "")
+    return main or address.partition("[")[0]
+
+
 def parse_rule(text: str) -> Rule:
     """A rule from its text."""
     opened, _, source = text.partition(" from ")

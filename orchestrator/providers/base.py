@@ -190,6 +190,8 @@ class Resource:
 class MachineProvider(Protocol):
     """An infrastructure API. Every method may raise ProviderError; none waits without bound.
 
+    Making the object asks nobody and needs neither place nor credentials: it is also made to be asked what it is.
+
     An error that may be gone a moment later (no answer, too many requests, HTTP 5xx) is raised with ``transient`` set,
     and with ``retry_after`` where the API says when to come back; one that a repetition cannot mend never is.
 

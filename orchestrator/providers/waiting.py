@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import repeat
 from typing import TypeVar
 
@@ -60,39 +60,3 @@ def wait_for(
         detail=f"{sum(pauses):.0f} s were waited for {what}.",
         resolution="Look in the console of the cloud what it is at, then apply again, which goes on from here.",
     )
-
-
-def remove_each(
-    ids: Sequence[str],
-    remove: Callable[[str], None],
-    is_held: Callable[[ProviderError], bool],
-    pause: Pause,
-    pauses: Iterator[float],
-) -> dict[str, str]:
-    """Remove things, attempt after attempt as long as others hold them; why each is left that could not be, by id.
-
-    Args:
-        ids: What is to go.
-        remove: Removes one; one that is gone already is no error.
-        is_held: Whether an error says that something else holds it.
-        pause: Waits.
-        pauses: Seconds between two attempts; what is taken of them is gone, so that several calls share them.
-    """
-    left = dict.fromkeys(ids, "")
-    final: dict[str, str] = {}
-    while left:
-        for identifier in list(left):
-            try:
-                remove(identifier)
-            except ProviderError as error:
-                if is_held(error) or error.transient:
-                    left[identifier] = error.detail
-                    continue
-                final[identifier] = error.detail
-            del left[identifier]
-        if left:
-            seconds = next(pauses, None)
-            if seconds is None:
-                break
-            pause(seconds)
-    return final | left

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.providers.aws.api import Api
-from orchestrator.providers.aws.failures import ApiError
 from orchestrator.providers.aws.tags import address_filter, part_tags, specifications, tag_filter, tags_of
 from orchestrator.providers.base import MachineRequest
-from orchestrator.providers.cloud_parts import ADDRESS, LINEAGE, two_of_them
+from orchestrator.providers.cloud_errors import gone_is_fine
+from orchestrator.providers.cloud_parts import ADDRESS, LINEAGE
+from orchestrator.providers.ownership import the_only
 from orchestrator.providers.together import Together
 
 Owner = tuple[str, str]
@@ -29,13 +30,11 @@ class PublicAddresses:
 
     def give(self, request: MachineRequest, machine_id: str) -> None:
         """Let the machine have the address that is kept for it, or a new one."""
-        kept = self._lists.ask((request.deployment.lineage, request.address)) or []
-        if len(kept) > 1:
-            ids = [str(one["AllocationId"]) for one in kept]
-            raise two_of_them(f"public address of {request.address}", ids[0], ids[1], ids[2:])
-        if kept and kept[0].get("InstanceId") == machine_id:
+        found = self._lists.ask((request.deployment.lineage, request.address)) or []
+        kept = the_only(found, "AllocationId", f"public address of {request.address}")
+        if kept and kept.get("InstanceId") == machine_id:
             return
-        address = kept[0] if kept else self._take(request)
+        address = kept or self._take(request)
         self._associate(str(address["AllocationId"]), machine_id)
 
     def release(self, lineage: str, address: str) -> None:
@@ -84,8 +83,5 @@ def release_address(api: Api, allocation: str, association: str) -> None:
     steps = [("disassociate_address", {"AssociationId": association})] if association else []
     steps.append(("release_address", {"AllocationId": allocation}))
     for operation, arguments in steps:
-        try:
+        with gone_is_fine():
             api.call(operation, doing, **arguments)
-        except ApiError as error:
-            if not error.is_absent:
-                raise

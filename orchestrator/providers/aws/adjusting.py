@@ -6,16 +6,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.errors import ProviderError
-from orchestrator.providers.access_rules import BEHIND, divide
+from orchestrator.providers.access_rules import divide, main_group
 from orchestrator.providers.aws.api import Api
 from orchestrator.providers.aws.failures import ApiError
-from orchestrator.providers.aws.instances import FLAVOR, GONE, METADATA, SESSIONS_ONLY, VOLUMES, state_of
+from orchestrator.providers.aws.instances import FLAVOR, GONE, METADATA, SESSIONS_ONLY, SUBNET, VOLUMES, gone, state_of
 from orchestrator.providers.aws.security import SecurityGroups
-from orchestrator.providers.aws.tags import NAME, tag_list, tags_of
-from orchestrator.providers.base import LABELS, SECURITY_RULES, DeploymentTag, Machine, MachineRequest
-from orchestrator.providers.cloud_parts import ADDRESS, DEPLOYMENT, LINEAGE, SUBNET
+from orchestrator.providers.aws.tags import tag_list, tags_of
+from orchestrator.providers.base import LABELS, SECURITY_RULES, Machine
+from orchestrator.providers.changed_setup import Fixed, Step, labels_in, rules_in, set_back
+from orchestrator.providers.cloud_parts import ADDRESS, LINEAGE, request_told_by
 from orchestrator.providers.waiting import Pause, wait_for
 from orchestrator.topology.model import Value
+
+_FIXED = Fixed(network=SUBNET, volumes=VOLUMES, why="AWS moves none")
 
 
 class Adjusting:
@@ -57,40 +60,19 @@ class Adjusting:
     def adjust(self, machine_id: str, wanted: Mapping[str, Value]) -> Machine:
         """Set what differs of ``wanted``; for another flavor it is stopped, and started again if it ran."""
         described = self._described(machine_id)
-        present = self._machine(machine_id).setup
-        differing = {name: value for name, value in wanted.items() if present.get(name) != value}
-        if SUBNET in differing:
-            raise ProviderError(
-                "A machine cannot be moved to another network.",
-                detail=f"{machine_id} is in {present[SUBNET]} and is to be in {differing[SUBNET]}; AWS moves none.",
-                resolution="Make it anew with `--replace`, or accept it with `--refresh-only`.",
-            )
-        if VOLUMES in differing:
-            raise ProviderError(
-                "A machine has other volumes than it was made with.",
-                detail=f"{machine_id} has {present[VOLUMES]} and is to have {differing[VOLUMES]}.",
-                resolution="Attach it again so that it goes with the machine, make the machine anew with "
-                "`--replace`, or accept it with `--refresh-only`.",
-            )
-        steps: dict[str, Callable[[Mapping[str, Any], Value], None]] = {
+        steps: dict[str, Step] = {
             LABELS: self._set_labels,
             METADATA: self._set_metadata,
             SECURITY_RULES: self._set_rules,
             FLAVOR: self._set_flavor,
         }
-        for name, step in steps.items():
-            if name in differing:
-                step(described, differing[name])
+        set_back(described, self._machine(machine_id), wanted, _FIXED, steps)
         return self._machine(machine_id)
 
     def _described(self, machine_id: str) -> dict[str, Any]:
         described = self._look(machine_id)
         if described is None or state_of(described) in GONE:
-            raise ProviderError(
-                "The machine is gone.",
-                detail=f"AWS has no instance {machine_id} any longer.",
-                resolution="Apply again: it makes the machine anew.",
-            )
+            raise gone(machine_id)
         return described
 
     def _wait(self, machine_id: str, state: str) -> None:
@@ -101,12 +83,10 @@ class Adjusting:
 
     def _set_labels(self, described: Mapping[str, Any], wanted: Value) -> None:
         machine_id, doing = str(described["InstanceId"]), "setting the tags of a machine"
-        values = wanted if isinstance(wanted, Mapping) else {}
-        kept = {name: str(value) for name, value in values.items() if value is not None}
+        kept, surplus = labels_in(wanted)
         self._api.call("create_tags", doing, Resources=[machine_id], Tags=tag_list(kept))
-        surplus = [{"Key": name} for name, value in values.items() if value is None]
         if surplus:
-            self._api.call("delete_tags", doing, Resources=[machine_id], Tags=surplus)
+            self._api.call("delete_tags", doing, Resources=[machine_id], Tags=[{"Key": name} for name in surplus])
 
     def _set_metadata(self, described: Mapping[str, Any], _: Value) -> None:
         """There is one way only in which metadata may be told."""
@@ -117,9 +97,8 @@ class Adjusting:
         tags = tags_of(described)
         attached = [str(g["GroupId"]) for g in described.get("SecurityGroups", [])]
         group = self._group_of(attached, tags)
-        texts = [str(text) for text in wanted] if isinstance(wanted, list) else []
-        rules, others = divide(texts, group)
-        ids = self._groups.ensure(_request_of(tags, group), str(described["VpcId"]), rules)
+        rules, others = divide(rules_in(wanted), group)
+        ids = self._groups.ensure(request_told_by(tags, group), str(described["VpcId"]), rules)
         if set(attached) != {*ids, *others}:
             doing = f"setting who reaches {tags.get(ADDRESS)}"
             machine_id = described["InstanceId"]
@@ -131,8 +110,7 @@ class Adjusting:
         doing = "looking at the groups of a machine"
         found = self._api.list("describe_security_groups", "SecurityGroups", doing, Filters=filters) if attached else []
         ours = [tags_of(g).get(ADDRESS, "") for g in found if tags_of(g).get(LINEAGE) == tags.get(LINEAGE)]
-        main = next((name for name in sorted(ours) if not name.endswith(BEHIND)), "")
-        return main or tags.get(ADDRESS, "").partition("[")[0]
+        return main_group(ours, tags.get(ADDRESS, ""))
 
     def _set_flavor(self, described: Mapping[str, Any], wanted: Value) -> None:
         machine_id, flavor = str(described["InstanceId"]), str(wanted)
@@ -157,17 +135,3 @@ class Adjusting:
             raise
         if ran:
             self.start(machine_id)
-
-
-def _request_of(tags: Mapping[str, str], group: str) -> MachineRequest:
-    """As much of the request that a machine was made with as its tags tell: for whom, and which."""
-    return MachineRequest(
-        deployment=DeploymentTag(tags.get(DEPLOYMENT, ""), tags.get(LINEAGE, "")),
-        address=tags.get(ADDRESS, group),
-        token="",
-        hostname=tags.get(NAME, ""),
-        architecture="",
-        cpus=0,
-        memory_mb=0,
-        authorized_key="",
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import ProviderError
+from orchestrator.providers.cloud_errors import PASSING_STATUSES, CloudApiError
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -42,7 +42,6 @@ _CREDENTIALS = {
     "UnrecognizedClientException",
 }
 _DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
-_STATUSES = {408, 425, 429, 500, 502, 503, 504, 509}
 _LONGEST = 600
 
 RENEW = (
@@ -51,7 +50,7 @@ RENEW = (
 )
 
 
-class ApiError(ProviderError):
+class ApiError(CloudApiError):
     """AWS refused or failed, or could not be reached.
 
     Args:
@@ -62,7 +61,7 @@ class ApiError(ProviderError):
     """
 
     def __init__(self, summary: str, *, detail: str = "", resolution: str = "", code: str = "") -> None:
-        super().__init__(summary, detail=detail, resolution=resolution, doc="docs/clouds.md")
+        super().__init__(summary, detail=detail, resolution=resolution)
         self.code = code
 
     @property
@@ -118,7 +117,7 @@ def refused(error: ClientError, doing: str, region: str) -> ApiError:
             resolution="Give this user the rights that docs/clouds.md lists, then apply again.",
             code=code,
         )
-    if code in _PASSING or status in _STATUSES:
+    if code in _PASSING or status in PASSING_STATUSES:
         summary = "AWS limits the requests." if _is_limited(code, status) else "AWS fails at present."
         resolution = "Apply again in a while, which goes on from here."
         return ApiError(summary, detail=detail, resolution=resolution, code=code).passing(_retry_after(error))

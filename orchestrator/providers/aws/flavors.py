@@ -11,10 +11,21 @@ from typing import Any
 from orchestrator.errors import ProviderError
 from orchestrator.providers.aws.api import Api
 from orchestrator.providers.base import MachineRequest
-from orchestrator.providers.sizes import as_sold, is_model, wanted_in_words, wants_gpu
+from orchestrator.providers.sizes import (
+    as_sold,
+    check_flavor,
+    gpus_wanted,
+    is_model,
+    no_such_flavor,
+    wanted_in_words,
+    wants_gpu,
+)
 
 ARCHITECTURES = {"amd64": "x86_64", "arm64": "arm64"}
 """What we call an architecture, and what AWS calls it."""
+
+_OTHERWISE = "the cheapest"
+"""What is taken where no size is named."""
 
 SGX_IS_NOT_OFFERED = (
     "EC2 offers no SGX enclaves (its Nitro Enclaves are something else, which SCONE does not run in). Put what needs "
@@ -92,7 +103,7 @@ def parse_flavor(described: Mapping[str, Any]) -> Flavor:
 
 def lacks(flavor: Flavor, request: MachineRequest) -> list[str]:
     """What a size does not have of what is asked for; empty if it will do."""
-    gpus = max(request.gpus, 1 if request.gpu_memory_mb or request.gpu_model else 0)
+    gpus = gpus_wanted(request)
     checks = (
         (ARCHITECTURES.get(request.architecture) in flavor.architectures, f"{request.architecture} processors"),
         (flavor.cpus >= request.cpus, f"{request.cpus} cores (it has {flavor.cpus})"),
@@ -175,18 +186,8 @@ class Flavors:
     def _named_one(self, request: MachineRequest) -> Flavor:
         found = self.describe([request.flavor]).get(request.flavor)
         if found is None:
-            raise ProviderError(
-                "There is no such flavor.",
-                detail=f"{request.address} is to be a {request.flavor}, which {self._api.region} does not offer.",
-                resolution="Name one that it has, or leave `flavorName` out for the cheapest that will do.",
-            )
-        missing = lacks(found, request)
-        if missing:
-            raise ProviderError(
-                "The flavor does not have what is asked for.",
-                detail=f"{request.address} is to be a {request.flavor}, which lacks: {'; '.join(missing)}.",
-                resolution="Name another one, leave `flavorName` out for the cheapest that will do, or ask for less.",
-            )
+            raise no_such_flavor(request, f"{self._api.region} does not offer", _OTHERWISE)
+        check_flavor(request, lacks(found, request), _OTHERWISE)
         return found
 
     def _cheapest(self, request: MachineRequest) -> Flavor:

@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-from orchestrator.errors import ProviderError
 from orchestrator.providers.aws.api import Api
 from orchestrator.providers.aws.flavors import ARCHITECTURES
 from orchestrator.providers.base import MachineRequest
+from orchestrator.providers.image_ids import ImageIds
 
-SCHEME = "aws"
+IDS = ImageIds(
+    cloud="AWS",
+    form="aws://<region>/ami-…",
+    elsewhere="in another region",
+    move="Copy the image there, or name one of that region.",
+    viewer="account",
+)
+"""How users write them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,29 +47,6 @@ class Image:
     tpm: bool
     windows: bool
     devices: frozenset[str] = frozenset()
-
-
-def image_id(request: MachineRequest, region: str) -> str:
-    """The part of ``aws://region/ami-…`` that EC2 knows.
-
-    Raises:
-        ProviderError: If it is none of AWS's, or another region's.
-    """
-    scheme, _, rest = request.image.partition("://")
-    place, _, identifier = rest.partition("/")
-    if scheme != SCHEME or not identifier:
-        raise ProviderError(
-            "The image is none of AWS's.",
-            detail=f"{request.address} is to be made from {request.image or 'no image'!r}.",
-            resolution="Write it as `aws://<region>/ami-…` (operatingSystemImageId).",
-        )
-    if place != region:
-        raise ProviderError(
-            "The image is in another region.",
-            detail=f"{request.address} is to be made from {request.image}, but in {region}.",
-            resolution="Copy the image there, or name one of that region.",
-        )
-    return identifier
 
 
 def parse_image(described: Mapping[str, Any]) -> Image:
@@ -126,19 +110,9 @@ class Images:
         Raises:
             ProviderError: If it is not there, or will not do.
         """
-        identifier = image_id(request, self._api.region)
+        identifier = IDS.identifier(request, self._api.region)
         image = self.describe([identifier]).get(identifier)
         if image is None:
-            raise ProviderError(
-                "There is no such image.",
-                detail=f"{request.address} is to be made from {identifier}, which {self._api.region} does not have, or "
-                "does not show to this account.",
-                resolution="Correct operatingSystemImageId, or have its owner share it.",
-            )
-        if why := lacks(image, request):
-            raise ProviderError(
-                "The image will not do.",
-                detail=f"{request.address} is to be made from {identifier}: {'; '.join(why)}.",
-                resolution="Name another image (operatingSystemImageId).",
-            )
+            raise IDS.absent(request, identifier, self._api.region)
+        IDS.check(request, identifier, lacks(image, request))
         return image

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import ProviderError
+from orchestrator.providers import ownership
 from orchestrator.providers.aws.api import Api
 from orchestrator.providers.aws.failures import ApiError
-from orchestrator.providers.aws.flavors import Flavor
+from orchestrator.providers.aws.flavors import ARCHITECTURES, Flavor
 from orchestrator.providers.aws.images import Image
 from orchestrator.providers.aws.network import Subnet
 from orchestrator.providers.aws.security import rule_texts
@@ -86,6 +87,18 @@ def setup_of(described: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any
 def state_of(described: Mapping[str, Any]) -> str:
     """EC2's word for the state of an instance."""
     return str(described.get("State", {}).get("Name", ""))
+
+
+def gone(machine_id: str) -> ProviderError:
+    """A machine is not there any longer."""
+    return ownership.gone("AWS", "instance", machine_id)
+
+
+def unfit(described: Mapping[str, Any], request: MachineRequest) -> str:
+    """Why an instance that was made by hand cannot be what is asked for; empty if it can."""
+    if described.get("Architecture") != ARCHITECTURES.get(request.architecture):
+        return f"has {described.get('Architecture')} processors and not {request.architecture} ones"
+    return "runs Windows" if str(described.get("Platform", "")).lower() == "windows" else ""
 
 
 def launch_arguments(

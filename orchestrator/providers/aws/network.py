@@ -19,11 +19,10 @@ from orchestrator.providers.cloud_parts import (
     RANGE,
     SUBNET,
     ZONE,
-    name_taken,
     part_name,
     setting,
-    two_of_them,
 )
+from orchestrator.providers.ownership import name_taken, the_only
 from orchestrator.providers.waiting import Pause
 
 _SUBNET_PREFIX = 20
@@ -137,17 +136,16 @@ class SharedParts:
         return name
 
     def _network(self, request: MachineRequest) -> str:
-        what = f"the network of {request.deployment.name}"
+        what = f"network of {request.deployment.name}"
         found = self._api.list(
-            "describe_vpcs", "Vpcs", f"looking for {what}", Filters=deployment_filter(request.deployment)
+            "describe_vpcs", "Vpcs", f"looking for the {what}", Filters=deployment_filter(request.deployment)
         )
-        if len(found) > 1:
-            raise two_of_them(what, str(found[0]["VpcId"]), str(found[1]["VpcId"]))
-        if found:
-            return str(found[0]["VpcId"])
+        present = the_only(found, "VpcId", what)
+        if present:
+            return str(present["VpcId"])
         made = self._api.call(
             "create_vpc",
-            f"making {what}",
+            f"making the {what}",
             CidrBlock=str(RANGE),
             TagSpecifications=specifications(part_tags(request, "network"), "vpc"),
         )

@@ -16,7 +16,8 @@ from orchestrator.providers.aws.instances import ALIVE, Instances, check_devices
 from orchestrator.providers.aws.network import SharedParts, Subnet
 from orchestrator.providers.aws.way_out import nat_gateways_of
 from orchestrator.providers.base import MachineRequest
-from orchestrator.providers.cloud_parts import KEY_NAME, NETWORK, SUBNET, ZONE, finding, setting
+from orchestrator.providers.cloud_parts import KEY_NAME, NETWORK, SUBNET, ZONE, setting
+from orchestrator.providers.findings import finding, found_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,9 @@ class Preflight:
         """Findings, each with the address that it concerns; without credentials that is the only one."""
         if not requests:
             return []
-        try:
-            self._api.call("get_caller_identity", "asking who we are", service="sts")
-        except ProviderError as problem:
-            return [finding(problem, "")]
+        refused = list(found_by([lambda: self._api.call("get_caller_identity", "asking who we are", service="sts")]))
+        if refused:
+            return refused
         found: list[Diagnostic] = []
         chosen: dict[str, Flavor] = {}
         for request in requests:
@@ -89,24 +89,12 @@ class Preflight:
         def look_at_image() -> None:
             check_devices(self._images.of(request), request)
 
-        steps: list[Callable[[], object]] = [look_at_image, look_at_flavor, look_at_subnet]
-        for step in steps:
-            try:
-                step()
-            except ProviderError as problem:
-                yield finding(problem, request.address)
-        if request.address in chosen:
-            try:
-                self._check_zone(request, chosen[request.address], subnet[0])
-            except ProviderError as problem:
-                yield finding(problem, request.address)
-        try:
-            self._check_key(request)
-        except ProviderError as problem:
-            yield finding(problem, request.address)
+        def look_at_zone() -> None:
+            if flavor := chosen.get(request.address):
+                pick_zones(self._flavors.zones(flavor.name), request, flavor, subnet[0])
 
-    def _check_zone(self, request: MachineRequest, flavor: Flavor, subnet: Subnet | None) -> None:
-        pick_zones(self._flavors.zones(flavor.name), request, flavor, subnet)
+        checks: list[Callable[[], object]] = [look_at_image, look_at_flavor, look_at_subnet, look_at_zone]
+        yield from found_by([*checks, lambda: self._check_key(request)], request.address)
 
     def _check_key(self, request: MachineRequest) -> None:
         name = setting(request, KEY_NAME)

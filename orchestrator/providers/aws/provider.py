@@ -10,10 +10,8 @@ from typing import Any
 
 from orchestrator.diagnostics import Diagnostic
 from orchestrator.errors import DeployError, ProviderError
-from orchestrator.providers.access_rules import rules_of
 from orchestrator.providers.aws.addresses import PublicAddresses
 from orchestrator.providers.aws.adjusting import Adjusting
-from orchestrator.providers.aws.adopting import check_adoptable, gone, not_ours
 from orchestrator.providers.aws.api import Api
 from orchestrator.providers.aws.failures import ApiError
 from orchestrator.providers.aws.flavors import Flavor, Flavors
@@ -24,19 +22,20 @@ from orchestrator.providers.aws.instances import (
     Owner,
     check_devices,
     ended,
+    gone,
     launch_arguments,
     machine_of,
     state_of,
+    unfit,
 )
 from orchestrator.providers.aws.network import SharedParts, Subnet
 from orchestrator.providers.aws.preflight import Preflight, pick_zones
-from orchestrator.providers.aws.remembered import Remembered
 from orchestrator.providers.aws.removal import Inventory
 from orchestrator.providers.aws.security import SecurityGroups
 from orchestrator.providers.aws.tags import (
     deployment_filter,
-    label_changes,
     machine_tags,
+    name_tag,
     tag_filter,
     tag_list,
     tags_of,
@@ -46,16 +45,18 @@ from orchestrator.providers.base import DeploymentTag, Machine, MachineRequest, 
 from orchestrator.providers.cloud_parts import (
     ADDRESS,
     HOST_KEY,
-    KEY_NAME,
     LINEAGE,
     NETWORK,
     SUBNET,
     TOKEN,
     ZONE,
-    in_the_way,
+    label_changes,
     setting,
-    two_of_them,
 )
+from orchestrator.providers.known_parts import KnownDeployments, KnownParts
+from orchestrator.providers.ownership import check_adoptable, made_before, not_ours
+from orchestrator.providers.remembered import Remembered
+from orchestrator.providers.removal import not_all_removed
 from orchestrator.providers.together import Together
 from orchestrator.providers.waiting import Pause, wait_for
 from orchestrator.topology.model import Value
@@ -63,29 +64,23 @@ from orchestrator.topology.model import Value
 _MISSING_PARTS = ("InvalidSubnet", "InvalidGroup.NotFound", "InvalidKeyPair.NotFound", "InvalidSecurityGroupID")
 
 
-@dataclass(slots=True)
-class _Known:
-    """What is known of one deployment, so that it is looked for once.
+@dataclass
+class _Known(KnownParts[Subnet]):
+    """What is known of one deployment.
 
     Attributes:
-        lock: Of the shared parts.
         groups_told: Our groups as EC2 describes them, until a rule is set.
         machines: Those that are there, by address, until one is removed.
         asked: Addresses of machines that were asked for: one that is asked for again is looked for by itself.
     """
 
-    lock: Lock = field(default_factory=Lock)
     groups_told: Remembered[dict[str, dict[str, Any]]] = field(default_factory=Remembered)
     machines: Remembered[dict[str, list[dict[str, Any]]]] = field(default_factory=Remembered)
     asked: set[str] = field(default_factory=set)
-    subnets: dict[tuple[str, ...], Subnet] = field(default_factory=dict)
-    keys: dict[str, str] = field(default_factory=dict)
-    groups: dict[tuple[object, ...], tuple[str, ...]] = field(default_factory=dict)
 
     def forget(self) -> None:
-        """Have all looked for again."""
-        for known in (self.subnets, self.keys, self.groups):
-            known.clear()
+        """See there."""
+        super().forget()
         self.groups_told.forget()
 
 
@@ -111,7 +106,7 @@ class AwsProvider:
         self._addresses = PublicAddresses(self._api)
         self._instances = Instances(self._api, pause)
         self._inventory = Inventory(self._api, self._instances, pause)
-        self._known: dict[str, _Known] = {}
+        self._known = KnownDeployments(_Known)
         self._lock = Lock()
         self._by_owner: Together[Owner, list[dict[str, Any]]] = Together(self._instances.by_owner)
         self._by_id: Together[str, dict[str, Any]] = Together(self._instances.by_id)
@@ -157,9 +152,8 @@ class AwsProvider:
         try:
             return self._adjusting.adjust(machine_id, setup)
         finally:
-            with self._lock:
-                for known in self._known.values():
-                    known.groups_told.forget()
+            for known in self._known.all():
+                known.groups_told.forget()
 
     def delete(self, machine_id: str) -> None:
         """See the protocol; its public address is given back."""
@@ -168,10 +162,10 @@ class AwsProvider:
             return
         tags = tags_of(described)
         if LINEAGE not in tags:
-            raise not_ours(machine_id)
+            raise not_ours("instance", machine_id)
         if state_of(described) not in GONE:
             self._terminations.ask(machine_id)
-            self._known_of(DeploymentTag("", tags[LINEAGE])).machines.forget()
+            self._known.of(tags[LINEAGE]).machines.forget()
         self._addresses.release(tags[LINEAGE], tags.get(ADDRESS, ""))
 
     def find(self, deployment: DeploymentTag) -> Sequence[Machine]:
@@ -192,16 +186,10 @@ class AwsProvider:
         ending = [str(instance["InstanceId"]) for instance in found if state_of(instance) != "terminated"]
         if ending:
             self._inventory.wait_until_gone(ending)
-        with self._lock:
-            self._known.pop(deployment.lineage, None)
+        self._known.forget([deployment.lineage])
         reasons = self._inventory.remove([owned.resource for owned in self._inventory.list(filters)])
         if reasons:
-            raise ProviderError(
-                "Some of what AWS has for the deployment could not be removed.",
-                detail=" ".join(f"{name}: {reason}" for name, reason in sorted(reasons.items())),
-                resolution="Remove what holds it, then destroy again.",
-                doc="docs/clouds.md",
-            )
+            raise not_all_removed("AWS", reasons)
 
     def leftovers(self, deployment: DeploymentTag) -> Sequence[Resource]:
         """See the protocol: machines, volumes, interfaces, addresses, groups, keys and parts of networks."""
@@ -217,10 +205,9 @@ class AwsProvider:
         if described is None or state_of(described) in GONE:
             raise gone(machine_id)
         tags = tags_of(described)
-        check_adoptable(described, request)
         others = self._by_owner.ask((request.deployment.lineage, request.address)) or []
-        if other := next((str(i["InstanceId"]) for i in others if i["InstanceId"] != machine_id), ""):
-            raise two_of_them(f"machine {request.address} of {request.deployment.name}", other, machine_id)
+        ids = [str(instance["InstanceId"]) for instance in others]
+        check_adoptable(machine_id, tags, request, unfit=unfit(described, request), others=ids)
         # Its host key is nobody's whom we know: it is learned at the first contact.
         self._api.call(
             "create_tags",
@@ -228,7 +215,7 @@ class AwsProvider:
             Resources=[machine_id],
             Tags=tag_list(machine_tags(request, with_host_key=False)),
         )
-        self._known_of(request.deployment).machines.forget()
+        self._known.of(request.deployment.lineage).machines.forget()
         if HOST_KEY in tags and tags.get(TOKEN) != request.token:
             doing = f"tagging the machine {machine_id}"
             self._api.call("delete_tags", doing, Resources=[machine_id], Tags=[{"Key": HOST_KEY}])
@@ -240,24 +227,18 @@ class AwsProvider:
 
     def remove(self, owned: Sequence[Owned]) -> Mapping[str, str]:
         """See the protocol."""
-        with self._lock:
-            for lineage in {one.deployment.lineage for one in owned}:
-                self._known.pop(lineage, None)
+        self._known.forget({one.deployment.lineage for one in owned})
         return self._inventory.remove([one.resource for one in owned])
 
     def _existing(self, request: MachineRequest) -> dict[str, Any] | None:
         """The instance with the request's token; one of another generation stands in the way."""
-        same = self._made_for(request)
-        if len(same) > 1:
-            ids = [str(instance["InstanceId"]) for instance in same]
-            raise two_of_them(f"machine {request.address} of {request.deployment.name}", ids[0], ids[1], ids[2:])
-        if same and tags_of(same[0]).get(TOKEN) != request.token:
-            raise in_the_way(request, str(same[0]["InstanceId"]))
-        return same[0] if same else None
+        found = {str(instance["InstanceId"]): instance for instance in self._made_for(request)}
+        tokens = {machine_id: tags_of(instance).get(TOKEN, "") for machine_id, instance in found.items()}
+        return found.get(made_before(tokens, request))
 
     def _made_for(self, request: MachineRequest) -> list[dict[str, Any]]:
         """What is there for the machine's address: one list for all that are asked for the first time."""
-        known, lineage = self._known_of(request.deployment), request.deployment.lineage
+        known, lineage = self._known.of(request.deployment.lineage), request.deployment.lineage
         with self._lock:
             is_first = request.address not in known.asked
             known.asked.add(request.address)
@@ -269,53 +250,51 @@ class AwsProvider:
         """Start an instance with all that it shares; that is looked for anew if it was removed behind our back."""
         image, flavor = self._images.of(request), self._flavors.choose(request)
         check_devices(image, request)
-        for attempt in (1, 2):
-            subnet, groups, key_name = self._shared(request, flavor, progress)
+
+        def start(parts: tuple[Subnet, tuple[str, ...], str]) -> str:
+            subnet, groups, key_name = parts
             progress(f"asking AWS for a {flavor.name} in {subnet.zone}")
             arguments = launch_arguments(request, image, flavor, subnet, groups, key_name)
-            try:
-                return self._instances.launch(request, arguments)
-            except ApiError as error:
-                if attempt == 2 or not error.code.startswith(_MISSING_PARTS):
-                    raise
-                known = self._known_of(request.deployment)
-                with known.lock:
-                    known.forget()
-        raise AssertionError("the last attempt returns or raises")
+            return self._instances.launch(request, arguments)
+
+        known = self._known.of(request.deployment.lineage)
+        return known.use(lambda: self._shared(request, flavor, progress), start, _is_part_missing)
 
     def _shared(
         self, request: MachineRequest, flavor: Flavor, progress: Callable[[str], None]
     ) -> tuple[Subnet, tuple[str, ...], str]:
         """Subnet, security groups and key of a machine: found or made by the first who needs them, for all."""
-        known = self._known_of(request.deployment)
+        known = self._known.of(request.deployment.lineage)
+
+        def find() -> Subnet:
+            given = self._parts.given_subnet(request)
+            zones = pick_zones(self._flavors.zones(flavor.name), request, flavor, given)
+            return given or self._parts.own_subnet(request, zones, progress)
+
         with known.lock:
             inside = "" if request.access.public else INSIDE
             where = (*(setting(request, name) for name in (SUBNET, NETWORK, ZONE)), flavor.name, inside)
-            if where not in known.subnets:
-                subnet = self._parts.given_subnet(request)
-                zones = pick_zones(self._flavors.zones(flavor.name), request, flavor, subnet)
-                known.subnets[where] = subnet or self._parts.own_subnet(request, zones, progress)
-            subnet = known.subnets[where]
-            key = setting(request, KEY_NAME)
-            if key not in known.keys:
-                known.keys[key] = self._parts.key_pair(request)
-            return subnet, self._groups_for(request, subnet.network, known), known.keys[key]
+            subnet = known.network_for(where, find)
+            key_name = known.key_for(request, lambda: self._parts.key_pair(request))
+            return subnet, self._groups_for(request, subnet.network, known), key_name
 
     def _groups_for(self, request: MachineRequest, network: str, known: _Known) -> tuple[str, ...]:
-        """Its security groups, with the rules that it asks for; looked at once for all that ask for the same."""
-        key = (network, *sorted(rules_of(request).items(), key=lambda item: item[0]))
-        if key not in known.groups:
-            known.groups[key] = self._groups.ensure(request, network)
+        """Its security groups, with the rules that it asks for."""
+
+        def ensure() -> tuple[str, ...]:
+            groups = self._groups.ensure(request, network)
             known.groups_told.forget()
-        return known.groups[key]
+            return groups
+
+        return known.groups_for(request, ensure, network)
 
     def _groups_told(self, deployment: DeploymentTag) -> dict[str, dict[str, Any]]:
-        known = self._known_of(deployment)
+        known = self._known.of(deployment.lineage)
         return known.groups_told.get(lambda: self._groups_by_lineage.ask(deployment.lineage) or {})
 
     def _set_groups(self, request: MachineRequest, described: Mapping[str, Any]) -> None:
         """Let a machine that is there have exactly the groups, and they the rules, that are asked for now."""
-        known = self._known_of(request.deployment)
+        known = self._known.of(request.deployment.lineage)
         with known.lock:
             wanted = self._groups_for(request, str(described["VpcId"]), known)
         if {str(group["GroupId"]) for group in described.get("SecurityGroups", [])} != set(wanted):
@@ -325,16 +304,12 @@ class AwsProvider:
 
     def _set_labels(self, request: MachineRequest, described: Mapping[str, Any]) -> None:
         """Let it have the tags that are asked for now; what is in order costs no call."""
-        wanted, surplus = label_changes(tags_of(described), request)
+        wanted, surplus = label_changes(tags_of(described), request, name_tag(request))
         resources, doing = [str(described["InstanceId"])], f"setting the tags of {request.address}"
         if wanted:
             self._api.call("create_tags", doing, Resources=resources, Tags=tag_list(wanted))
         if surplus:
             self._api.call("delete_tags", doing, Resources=resources, Tags=[{"Key": name} for name in surplus])
-
-    def _known_of(self, deployment: DeploymentTag) -> _Known:
-        with self._lock:
-            return self._known.setdefault(deployment.lineage, _Known())
 
     def _wait_until_running(self, machine_id: str, address: str) -> dict[str, Any]:
         def look() -> dict[str, Any] | None:
@@ -375,3 +350,7 @@ class AwsProvider:
 def _is_there(described: Mapping[str, Any]) -> bool:
     tags = tags_of(described)
     return state_of(described) not in GONE and ADDRESS in tags and TOKEN in tags
+
+
+def _is_part_missing(error: ProviderError) -> bool:
+    return isinstance(error, ApiError) and error.code.startswith(_MISSING_PARTS)

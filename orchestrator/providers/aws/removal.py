@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from orchestrator.errors import ProviderError
@@ -16,8 +16,17 @@ from orchestrator.providers.aws.instances import GONE, Instances, state_of
 from orchestrator.providers.aws.tags import NAME, tags_of
 from orchestrator.providers.aws.way_out import nat_gateways
 from orchestrator.providers.base import DeploymentTag, Owned, Resource
+from orchestrator.providers.cloud_errors import gone_is_fine
 from orchestrator.providers.cloud_parts import ADDRESS, DEPLOYMENT, LINEAGE
-from orchestrator.providers.waiting import REMOVAL_PAUSES, Pause, remove_each, wait_for
+from orchestrator.providers.removal import (
+    MACHINE,
+    Remover,
+    list_at_once,
+    remove_each,
+    remove_in_order,
+    remove_machines,
+)
+from orchestrator.providers.waiting import REMOVAL_PAUSES, Pause, wait_for
 
 _HELD = {
     "DependencyViolation",
@@ -81,12 +90,9 @@ def _remove_group(api: Api, identifier: str) -> None:
     for found in api.list("describe_security_groups", "SecurityGroups", doing, Filters=filters):
         if not found.get("IpPermissions"):
             continue
-        try:
+        # A group that a rule names may be gone already.
+        with gone_is_fine():
             api.call("revoke_security_group_ingress", doing, GroupId=identifier, IpPermissions=found["IpPermissions"])
-        except ApiError as error:
-            # A group that a rule names may be gone already.
-            if not error.is_absent:
-                raise
     api.call("delete_security_group", doing, GroupId=identifier)
 
 
@@ -96,16 +102,12 @@ def _remove_table(api: Api, identifier: str) -> None:
     for found in api.list("describe_route_tables", "RouteTables", doing, Filters=filters):
         for association in found.get("Associations", []):
             name = str(association["RouteTableAssociationId"])
-            try:
+            # The subnet that used it may be gone already, and its association with it.
+            with gone_is_fine():
                 api.call("disassociate_route_table", doing, AssociationId=name)
-            except ApiError as error:
-                # The subnet that used it is gone already, and its association goes with it.
-                if not error.is_absent:
-                    raise
     api.call("delete_route_table", doing, RouteTableId=identifier)
 
 
-MACHINE = "machine"
 _KINDS = (
     _Kind(
         "NAT gateway",
@@ -177,26 +179,16 @@ class Inventory:
                 _owned(kind.name, str(f[kind.id]), f) for f in found if f.get("State") not in {"deleting", "deleted"}
             ]
 
-        with ThreadPoolExecutor(len(_KINDS) + 1) as pool:
-            first = pool.submit(machines)
-            rest = list(pool.map(others, _KINDS))
-            return [*first.result(), *(owned for listed in rest for owned in listed)]
+        return list_at_once([machines, *(partial(others, kind) for kind in _KINDS)])
 
     def remove(self, resources: Sequence[Resource]) -> dict[str, str]:
         """Remove these in the right order; why each is left that could not be, by identifier."""
-        reasons: dict[str, str] = {}
         pauses = iter(REMOVAL_PAUSES)
-        machines = [r.id for r in resources if r.kind == MACHINE]
-        if machines:
-            reasons |= self._remove_machines(machines)
-        for kind in _KINDS:
-            # A group of machines behind others names the main one, so that it goes first: its name is the longer one.
-            ids = [r.id for r in sorted(resources, key=lambda r: r.name, reverse=True) if r.kind == kind.name]
-            if ids:
-                reasons |= self._remove_all(kind, ids, pauses)
-        known = {MACHINE, *(kind.name for kind in _KINDS)}
-        reasons |= {r.id: f"nobody knows how to remove a {r.kind}" for r in resources if r.kind not in known}
-        return reasons
+        removers: dict[str, Remover] = {
+            MACHINE: partial(remove_machines, end=self.terminate, wait=self.wait_until_gone),
+            **{kind.name: partial(self._remove_all, kind, pauses) for kind in _KINDS},
+        }
+        return remove_in_order(resources, removers)
 
     def terminate(self, ids: Sequence[str]) -> dict[str, ProviderError]:
         """Have instances end, in one call if all let themselves; what went wrong, by identifier."""
@@ -218,28 +210,8 @@ class Inventory:
 
         wait_for(look, f"{', '.join(ids)} to end", self._pause)
 
-    def _remove_machines(self, ids: Sequence[str]) -> dict[str, str]:
-        problems = self.terminate(ids)
-        ending = [one for one in ids if one not in problems]
-        reasons = {one: problem.detail for one, problem in problems.items()}
-        try:
-            if ending:
-                self.wait_until_gone(ending)
-        except ProviderError as error:
-            reasons |= dict.fromkeys(ending, error.detail)
-        return reasons
-
-    def _remove_all(self, kind: _Kind, ids: Sequence[str], pauses: Iterator[float]) -> dict[str, str]:
-        def remove(identifier: str) -> None:
-            try:
-                kind.remove(self._api, identifier)
-            except ApiError as error:
-                if not error.is_absent:
-                    raise
-
-        reasons = remove_each(
-            ids, remove, lambda error: isinstance(error, ApiError) and error.code in _HELD, self._pause, pauses
-        )
+    def _remove_all(self, kind: _Kind, pauses: Iterator[float], ids: Sequence[str]) -> dict[str, str]:
+        reasons = remove_each(ids, partial(kind.remove, self._api), _is_held, self._pause, pauses)
         if kind.ends_slowly:
             reasons |= self._wait_for_ends([one for one in ids if one not in reasons])
         return reasons
@@ -258,6 +230,10 @@ class Inventory:
         except ProviderError as error:
             return dict.fromkeys(ids, error.detail)
         return {}
+
+
+def _is_held(error: ProviderError) -> bool:
+    return isinstance(error, ApiError) and error.code in _HELD
 
 
 def _owned(kind: str, identifier: str, described: Mapping[str, Any]) -> Owned:

@@ -10,7 +10,8 @@ from orchestrator.providers.aws.api import Api
 from orchestrator.providers.aws.failures import ApiError
 from orchestrator.providers.aws.tags import part_tags, specifications, tag_filter, tags_of
 from orchestrator.providers.base import MachineRequest
-from orchestrator.providers.cloud_parts import ADDRESS, LINEAGE, name_taken, part_name, two_of_them
+from orchestrator.providers.cloud_parts import ADDRESS, LINEAGE, part_name
+from orchestrator.providers.ownership import name_taken, two_of_them
 
 
 def rule_texts(described: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -73,7 +74,7 @@ class SecurityGroups:
         for group in found:
             what = self._what(group)
             if what in seen:
-                raise two_of_them(f"security group {what}", seen[what], str(group["GroupId"]))
+                raise two_of_them(f"security group {what}", [seen[what], str(group["GroupId"])])
             seen[what] = str(group["GroupId"])
         return found
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from orchestrator.providers import cloud_parts
 from orchestrator.providers.base import DeploymentTag, MachineRequest
-from orchestrator.providers.cloud_init import public_host_key
-from orchestrator.providers.cloud_parts import ADDRESS, DEPLOYMENT, HOST_KEY, LINEAGE, TOKEN, labels_of, part_name
+from orchestrator.providers.cloud_parts import ADDRESS, DEPLOYMENT, LINEAGE, label_names, part_name
 from orchestrator.topology.model import Value
-
-LABELS = "continuum:labels"
-"""Names of the tags that the user gave, so that those that others add are no drift."""
 
 PART = "continuum:part"
 """What a part is for, where a deployment has several of its kind."""
@@ -27,43 +24,22 @@ def part_tags(request: MachineRequest, what: str, address: str = "") -> dict[str
         what: End of its name.
         address: Node instance or template that it is for, if it is not for all of them.
     """
-    return {
-        **labels_of(request),
-        NAME: part_name(request.deployment, what),
-        DEPLOYMENT: request.deployment.name,
-        LINEAGE: request.deployment.lineage,
-        **({ADDRESS: address} if address else {}),
-    }
+    return {**cloud_parts.part_tags(request, address), NAME: part_name(request.deployment, what)}
 
 
 def machine_tags(request: MachineRequest, *, with_host_key: bool = True) -> dict[str, str]:
     """What a machine carries: whose it is, which request made it, and how to reach it safely."""
-    tags = part_tags(request, request.hostname, request.address)
-    tags[TOKEN] = request.token
-    tags[LABELS] = ",".join(sorted(labels_of(request)))
-    if request.host_key and with_host_key:
-        tags[HOST_KEY] = public_host_key(request)
-    return tags
+    return {**cloud_parts.machine_tags(request, with_host_key=with_host_key), **name_tag(request)}
 
 
-def label_changes(tags: Mapping[str, str], request: MachineRequest) -> tuple[dict[str, str], list[str]]:
-    """What to set, and what to take away, so that a machine has the name and the user's tags that are asked for.
-
-    Args:
-        tags: The machine's as they are now.
-        request: What is asked for.
-    """
-    wanted = {**labels_of(request), NAME: part_name(request.deployment, request.hostname)}
-    wanted[LABELS] = ",".join(sorted(labels_of(request)))
-    before = filter(None, tags.get(LABELS, "").split(","))
-    surplus = [name for name in before if name not in wanted and name in tags]
-    return {name: value for name, value in wanted.items() if tags.get(name) != value}, surplus
+def name_tag(request: MachineRequest) -> dict[str, str]:
+    """What a machine is called."""
+    return {NAME: part_name(request.deployment, request.hostname)}
 
 
 def set_labels(tags: Mapping[str, str]) -> dict[str, Value]:
     """The name and the user's tags as they are now, of the tags of a machine; ``None`` for one that is not there."""
-    names = [NAME, *filter(None, tags.get(LABELS, "").split(","))]
-    return {name: tags.get(name) for name in names}
+    return {name: tags.get(name) for name in (NAME, *label_names(tags))}
 
 
 def tags_of(described: Mapping[str, Any]) -> dict[str, str]:

@@ -9,7 +9,8 @@ from orchestrator.errors import ProviderError
 from orchestrator.providers.aws.api import Api
 from orchestrator.providers.aws.tags import PART, deployment_filter, part_tags, specifications, tag_filter, tags_of
 from orchestrator.providers.base import DeploymentTag, MachineRequest
-from orchestrator.providers.cloud_parts import LINEAGE, two_of_them
+from orchestrator.providers.cloud_parts import LINEAGE
+from orchestrator.providers.ownership import the_only
 from orchestrator.providers.waiting import Pause, wait_for
 
 ANYWHERE = "0.0.0.0/0"
@@ -37,16 +38,14 @@ class WaysOut:
         doing = f"making the way out of the network of {request.deployment.name}"
         filters = deployment_filter(request.deployment)
         found = self._api.list("describe_internet_gateways", "InternetGateways", doing, Filters=filters)
-        if len(found) > 1:
-            ids = [str(gateway["InternetGatewayId"]) for gateway in found]
-            raise two_of_them(f"internet gateway of {request.deployment.name}", ids[0], ids[1])
+        gateway = the_only(found, "InternetGatewayId", f"internet gateway of {request.deployment.name}")
         table = self._main_table(network, doing)
-        if found and found[0].get("Attachments") and _route_in(table) is not None:
+        if gateway and gateway.get("Attachments") and _route_in(table) is not None:
             return
-        gateway: dict[str, Any] = found[0] if found else {}
-        if not gateway:
+        if gateway is None:
             tags = specifications(part_tags(request, "gateway"), "internet-gateway")
-            gateway = self._api.call("create_internet_gateway", doing, TagSpecifications=tags)["InternetGateway"]
+            made = self._api.call("create_internet_gateway", doing, TagSpecifications=tags)
+            gateway = dict(made["InternetGateway"])
         gateway_id = str(gateway["InternetGatewayId"])
         if not gateway.get("Attachments"):
             self._api.call("attach_internet_gateway", doing, InternetGatewayId=gateway_id, VpcId=network)
@@ -86,11 +85,9 @@ class WaysOut:
         )
 
     def _nat_gateway(self, request: MachineRequest, subnet: str, doing: str, progress: Callable[[str], None]) -> str:
-        found = nat_gateways_of(self._api, request.deployment, doing)
-        if len(found) > 1:
-            ids = [str(gateway["NatGatewayId"]) for gateway in found]
-            raise two_of_them(f"NAT gateway of {request.deployment.name}", ids[0], ids[1])
-        if not found:
+        present = nat_gateways_of(self._api, request.deployment, doing)
+        found = the_only(present, "NatGatewayId", f"NAT gateway of {request.deployment.name}")
+        if found is None:
             # The address serves one gateway only: an order that was carried out unseen cannot be carried out again.
             made = self._api.call(
                 "create_nat_gateway",
@@ -99,9 +96,9 @@ class WaysOut:
                 SubnetId=subnet,
                 TagSpecifications=specifications(part_tags(request, "nat"), "natgateway"),
             )
-            found = [made["NatGateway"]]
-        gateway = str(found[0]["NatGatewayId"])
-        if found[0].get("State") != "available":
+            found = dict(made["NatGateway"])
+        gateway = str(found["NatGatewayId"])
+        if found.get("State") != "available":
             progress("waiting for the NAT gateway of machines without a public address")
             self._wait_until_available(gateway, doing)
         return gateway
@@ -125,23 +122,19 @@ class WaysOut:
     def _address(self, request: MachineRequest, doing: str) -> str:
         """The public address that is kept for the NAT gateway, or a new one."""
         filters = [tag_filter(LINEAGE, [request.deployment.lineage]), tag_filter(PART, [INSIDE])]
-        kept = self._api.list("describe_addresses", "Addresses", doing, Filters=filters)
-        if len(kept) > 1:
-            ids = [str(one["AllocationId"]) for one in kept]
-            raise two_of_them(f"address of the NAT gateway of {request.deployment.name}", ids[0], ids[1])
+        found = self._api.list("describe_addresses", "Addresses", doing, Filters=filters)
+        kept = the_only(found, "AllocationId", f"address of the NAT gateway of {request.deployment.name}")
         if kept:
-            return str(kept[0]["AllocationId"])
+            return str(kept["AllocationId"])
         tags = specifications({**part_tags(request, "nat-address"), PART: INSIDE}, "elastic-ip")
         return str(self._api.call("allocate_address", doing, Domain="vpc", TagSpecifications=tags)["AllocationId"])
 
     def _inner_table(self, request: MachineRequest, network: str, doing: str) -> dict[str, Any]:
         filters = [*deployment_filter(request.deployment), {"Name": "vpc-id", "Values": [network]}]
         found = self._api.list("describe_route_tables", "RouteTables", doing, Filters=filters)
-        if len(found) > 1:
-            ids = [str(table["RouteTableId"]) for table in found]
-            raise two_of_them(f"route table of {request.deployment.name}", ids[0], ids[1])
-        if found:
-            return found[0]
+        present = the_only(found, "RouteTableId", f"route table of {request.deployment.name}")
+        if present:
+            return present
         tags = specifications({**part_tags(request, "routes"), PART: INSIDE}, "route-table")
         made: dict[str, Any] = self._api.call("create_route_table", doing, VpcId=network, TagSpecifications=tags)
         table: dict[str, Any] = made["RouteTable"]

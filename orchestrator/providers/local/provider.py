@@ -44,6 +44,7 @@ from orchestrator.providers.local.labels import (
 from orchestrator.providers.local.network import DeploymentNetwork
 from orchestrator.providers.local.passage import close_passage
 from orchestrator.providers.local.setup import adjust_setup, read_setup
+from orchestrator.providers.ownership import gone, made_before, not_ours
 from orchestrator.topology.model import Value
 
 SSH_PORT = 22
@@ -132,7 +133,7 @@ class LocalProvider:
             try:
                 container = self._client.containers.get(machine_id)
                 if DEPLOYMENT not in container.labels:
-                    raise _not_ours(container.name or machine_id)
+                    raise not_ours("container", container.name or machine_id)
                 container.remove(force=True, v=True)
             except docker.errors.NotFound:
                 return
@@ -214,20 +215,8 @@ class LocalProvider:
     def _existing(self, request: MachineRequest) -> Mapping[str, Any] | None:
         """The container with the request's token; one of another generation stands in the way."""
         same = [s for s in self._summaries(request.deployment) if s["Labels"].get(ADDRESS) == request.address]
-        if len(same) > 1:
-            raise ProviderError(
-                "Two machines claim to be the same.",
-                detail=f"{request.address} of {request.deployment.name} is both {_container_name(same[0])} and "
-                f"{_container_name(same[1])}.",
-                resolution="Find out which one is right and remove the other, or destroy the deployment.",
-            )
-        if same and same[0]["Labels"].get(TOKEN) != request.token:
-            raise ProviderError(
-                "An earlier machine is still there.",
-                detail=f"{request.address} is to be made anew, but its predecessor {_container_name(same[0])} exists.",
-                resolution="Delete the predecessor first; `apply` does so by itself when it knows of it.",
-            )
-        return same[0] if same else None
+        found = {_container_name(summary): summary for summary in same}
+        return found.get(made_before({name: s["Labels"].get(TOKEN, "") for name, s in found.items()}, request))
 
     def _create_container(self, request: MachineRequest, image: str) -> str:
         """Make the container, on its network and with its keys, but do not start it."""
@@ -312,19 +301,7 @@ def _container_name(summary: Mapping[str, Any]) -> str:
 
 
 def _gone(machine_id: str) -> ProviderError:
-    return ProviderError(
-        "The machine is gone.",
-        detail=f"The engine has no container {machine_id[:12]} any longer.",
-        resolution="Apply again: it makes the machine anew.",
-    )
-
-
-def _not_ours(name: str) -> ProviderError:
-    return ProviderError(
-        "That container is not ours.",
-        detail=f"The container {name} carries no label of this program; it is left alone.",
-        resolution="Remove it yourself if it is not needed.",
-    )
+    return gone("The engine", "container", machine_id[:12])
 
 
 def _name_taken(name: str) -> ProviderError:

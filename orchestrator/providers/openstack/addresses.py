@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.providers.base import MachineRequest
-from orchestrator.providers.cloud_parts import two_of_them
+from orchestrator.providers.cloud_errors import gone_is_fine
 from orchestrator.providers.openstack.api import NEUTRON, Api
-from orchestrator.providers.openstack.failures import ApiError
 from orchestrator.providers.openstack.marks import Mark, mark_of, part_tags
+from orchestrator.providers.ownership import the_only
 from orchestrator.providers.together import Together
 
 _MACHINE = "continuum:machine="
@@ -45,19 +45,15 @@ class FloatingAddresses:
             port: Where it is in its network.
             outside: The network that addresses come from.
         """
-        kept = self._lists.ask((request.deployment.lineage, request.address)) or []
-        if len(kept) > 1:
-            ids = [str(one["id"]) for one in kept]
-            raise two_of_them(f"public address of {request.address}", ids[0], ids[1], ids[2:])
+        found = self._lists.ask((request.deployment.lineage, request.address)) or []
+        taken = the_only(found, "id", f"public address of {request.address}")
         doing = f"giving {request.address} a public address"
-        if kept and kept[0].get("port_id") != port:
-            self._api.call(NEUTRON, "PUT", f"/floatingips/{kept[0]['id']}", doing, {"floatingip": {"port_id": port}})
-        if kept:
-            taken = kept[0]
-        else:
+        if taken and taken.get("port_id") != port:
+            self._api.call(NEUTRON, "PUT", f"/floatingips/{taken['id']}", doing, {"floatingip": {"port_id": port}})
+        if taken is None:
             mark = Mark(request.deployment, request.address)
             asked = {"floating_network_id": outside, "port_id": port, "description": mark.text}
-            taken = self._api.call(NEUTRON, "POST", "/floatingips", doing, {"floatingip": asked})["floatingip"]
+            taken = dict(self._api.call(NEUTRON, "POST", "/floatingips", doing, {"floatingip": asked})["floatingip"])
         tags = [*part_tags(request, request.address), f"{_MACHINE}{machine_id}"]
         if set(taken.get("tags") or []) != set(tags):
             doing = f"tagging the address of {request.address}"
@@ -75,11 +71,8 @@ class FloatingAddresses:
     def _give_back(self, addresses: Sequence[dict[str, Any]]) -> None:
         for kept in addresses:
             doing = f"giving back the public address {kept.get('floating_ip_address')}"
-            try:
+            with gone_is_fine():
                 self._api.call(NEUTRON, "DELETE", f"/floatingips/{kept['id']}", doing)
-            except ApiError as error:
-                if not error.is_absent:
-                    raise
 
     def _list(self, owners: Sequence[Owner]) -> dict[Owner, list[dict[str, Any]]]:
         wanted, by_owner = set(owners), dict[Owner, list[dict[str, Any]]]()

@@ -7,13 +7,14 @@ from typing import Any
 from urllib.parse import quote
 
 from orchestrator.errors import ProviderError
-from orchestrator.providers.access_rules import BEHIND, divide
-from orchestrator.providers.base import LABELS, SECURITY_RULES, DeploymentTag, Machine, MachineRequest
-from orchestrator.providers.cloud_parts import ADDRESS, DEPLOYMENT, LINEAGE
+from orchestrator.providers.access_rules import divide, main_group
+from orchestrator.providers.base import LABELS, SECURITY_RULES, Machine, MachineRequest
+from orchestrator.providers.changed_setup import Fixed, Step, labels_in, rules_in, set_back
+from orchestrator.providers.cloud_parts import ADDRESS, LINEAGE, label_changes, request_told_by
 from orchestrator.providers.openstack.api import NEUTRON, NOVA, Api
 from orchestrator.providers.openstack.failures import ApiError
 from orchestrator.providers.openstack.flavors import Flavors
-from orchestrator.providers.openstack.marks import NAME, label_changes
+from orchestrator.providers.openstack.marks import NAME
 from orchestrator.providers.openstack.security import SecurityGroups, what_of
 from orchestrator.providers.openstack.servers import (
     FLAVOR,
@@ -30,6 +31,7 @@ from orchestrator.providers.openstack.servers import (
 from orchestrator.providers.waiting import Pause, wait_for
 from orchestrator.topology.model import Value
 
+_FIXED = Fixed(network=NETWORK_NAME, volumes=VOLUMES, why="it would have another address there")
 _STARTS: Mapping[str, dict[str, Any]] = {
     "SHUTOFF": {"os-start": None},
     "PAUSED": {"unpause": None},
@@ -92,31 +94,12 @@ class Adjusting:
     def adjust(self, machine_id: str, wanted: Mapping[str, Value]) -> Machine:
         """Set what differs of ``wanted``."""
         described = self._described(machine_id)
-        present = self._machine(machine_id).setup
-        differing = {name: value for name, value in wanted.items() if present.get(name) != value}
-        if NETWORK_NAME in differing:
-            raise ProviderError(
-                "A machine cannot be moved to another network.",
-                detail=f"{machine_id} is in {present[NETWORK_NAME] or 'no network'} and is to be in "
-                f"{differing[NETWORK_NAME]}; it would have another address there.",
-                resolution="Make it anew with `--replace`, or accept it with `--refresh-only`.",
-            )
-        if VOLUMES in differing:
-            raise ProviderError(
-                "A machine has other volumes than it was made with.",
-                detail=f"{machine_id} has {_words(present[VOLUMES])} that go with it, and is to have "
-                f"{_words(differing[VOLUMES])}.",
-                resolution="Attach it again so that it goes with the machine, make the machine anew with "
-                "`--replace`, or accept it with `--refresh-only`.",
-            )
-        steps: dict[str, Callable[[Mapping[str, Any], Value], None]] = {
+        steps: dict[str, Step] = {
             LABELS: self._set_labels,
             SECURITY_RULES: self._set_rules,
             FLAVOR: self._set_flavor,
         }
-        for name, step in steps.items():
-            if name in differing:
-                step(described, differing[name])
+        set_back(described, self._machine(machine_id), wanted, _FIXED, steps)
         return self._machine(machine_id)
 
     def settled(self, machine_id: str) -> dict[str, Any]:
@@ -156,11 +139,10 @@ class Adjusting:
         self._api.call(NOVA, "POST", f"/servers/{machine_id}/action", doing, action)
 
     def _set_labels(self, described: Mapping[str, Any], wanted: Value) -> None:
-        values = dict(wanted) if isinstance(wanted, Mapping) else {}
-        name = values.pop("name", None) or described.get("name")
+        kept, surplus = labels_in(wanted)
+        name = kept.pop("name", "") or described.get("name")
         told = described.get("metadata") or {}
-        kept = {key: str(value) for key, value in values.items() if value is not None}
-        self._label(described, str(name), kept, [k for k, value in values.items() if value is None and k in told])
+        self._label(described, str(name), kept, [key for key in surplus if key in told])
 
     def _label(self, described: Mapping[str, Any], name: str, kept: Mapping[str, str], surplus: Sequence[str]) -> None:
         path, doing = f"/servers/{described['id']}", "setting the name and metadata of a machine"
@@ -176,12 +158,10 @@ class Adjusting:
         around = self._around(told.get(LINEAGE, ""))
         ports = tuple(around.ports.get(str(described["id"]), ()))
         attached = {str(group) for port in ports for group in port.get("security_groups") or []}
-        ours = sorted(what_of(group) for group_id, group in around.groups.items() if group_id in attached)
-        main = next((name for name in ours if not name.endswith(BEHIND)), "")
-        group = main or told.get(ADDRESS, "").partition("[")[0]
-        texts = [str(text) for text in wanted] if isinstance(wanted, list) else []
-        rules, others = divide(texts, group)
-        ids = self._groups.ensure(_request_of(told, group), rules)
+        ours = [what_of(group) for group_id, group in around.groups.items() if group_id in attached]
+        group = main_group(ours, told.get(ADDRESS, ""))
+        rules, others = divide(rules_in(wanted), group)
+        ids = self._groups.ensure(request_told_by(told, group), rules)
         self.set_groups(str(described["id"]), told.get(ADDRESS, ""), ports, {*ids, *others})
 
     def _set_flavor(self, described: Mapping[str, Any], wanted: Value) -> None:
@@ -220,21 +200,3 @@ class Adjusting:
             return None if status_of(described) == "VERIFY_RESIZE" or task_of(described) else True
 
         wait_for(look, f"the size of {machine_id} to be confirmed", self._pause)
-
-
-def _words(ids: Value) -> str:
-    return ", ".join(str(one) for one in ids) if isinstance(ids, list) and ids else "none"
-
-
-def _request_of(told: Mapping[str, str], group: str) -> MachineRequest:
-    """As much of the request that a machine was made with as its metadata tells: for whom, and which."""
-    return MachineRequest(
-        deployment=DeploymentTag(told.get(DEPLOYMENT, ""), told.get(LINEAGE, "")),
-        address=told.get(ADDRESS, group),
-        token="",
-        hostname="",
-        architecture="",
-        cpus=0,
-        memory_mb=0,
-        authorized_key="",
-    )

@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from orchestrator.errors import ProviderError
+from orchestrator.providers.cloud_errors import PASSING_STATUSES, CloudApiError
 
-_PASSING = {408, 425, 429, 500, 502, 503, 504, 509}
 _NO_ADDRESS = {"IpAddressGenerationFailure", "ExternalIpAddressExhausted", "NoMoreFixedIps"}
 _LONGEST = 600
 
@@ -22,7 +21,7 @@ RENEW = (
 _GO_ON = "then apply again, which goes on from here."
 
 
-class ApiError(ProviderError):
+class ApiError(CloudApiError):
     """OpenStack refused or failed, or could not be reached.
 
     Args:
@@ -36,7 +35,7 @@ class ApiError(ProviderError):
     def __init__(
         self, summary: str, *, detail: str = "", resolution: str = "", status: int = 0, code: str = ""
     ) -> None:
-        super().__init__(summary, detail=detail, resolution=resolution, doc="docs/clouds.md")
+        super().__init__(summary, detail=detail, resolution=resolution)
         self.status = status
         self.code = code
 
@@ -78,7 +77,7 @@ def refused(status: int, headers: Mapping[str, str], text: str, doing: str, plac
     if status in {413, 429}:
         error = ApiError("OpenStack limits the requests.", resolution=f"Wait a while, {_GO_ON}", **known)
         return error.passing(_retry_after(headers, text))
-    if status in _PASSING:
+    if status in PASSING_STATUSES:
         error = ApiError("OpenStack fails at present.", resolution=f"Wait a while, {_GO_ON}", **known)
         return error.passing(_retry_after(headers, text))
     if status == 406:

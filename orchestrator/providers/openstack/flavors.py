@@ -13,7 +13,15 @@ from orchestrator.errors import ProviderError
 from orchestrator.providers.base import MachineRequest
 from orchestrator.providers.openstack.api import NOVA, Api
 from orchestrator.providers.openstack.images import Image
-from orchestrator.providers.sizes import as_sold, is_model, wanted_in_words, wants_gpu
+from orchestrator.providers.sizes import (
+    as_sold,
+    check_flavor,
+    gpus_wanted,
+    is_model,
+    no_such_flavor,
+    wanted_in_words,
+    wants_gpu,
+)
 
 GPU_MEMORY_GB = {
     "a10": 24, "a100": 40, "a16": 16, "a2": 16, "a30": 24, "a40": 48, "gtx1080": 8, "gtx1080ti": 11, "h100": 80,
@@ -21,6 +29,9 @@ GPU_MEMORY_GB = {
     "rtx3090": 24, "rtx4090": 24, "rtx5000": 16, "rtx6000": 24, "rtx8000": 48, "t4": 16, "v100": 16,
 }  # fmt: skip
 """GB of memory of graphics processors, of the smallest that is sold under the name: OpenStack says models at most."""
+
+_OTHERWISE = "the smallest"
+"""What is taken where no size is named."""
 
 SPOT_IS_NOT_OFFERED = (
     "OpenStack has no machines that a cloud may take back for a lower price. Leave `onSpot` out, or put them on a "
@@ -114,7 +125,7 @@ def lacks(flavor: Flavor, request: MachineRequest, image: Image | None, *, volum
         image: What it is made from, if that is known.
         volumes: Whether the cloud makes disks of any size.
     """
-    gpus = max(request.gpus, 1 if wants_gpu(request) else 0)
+    gpus = gpus_wanted(request)
     memory = max(request.memory_mb, image.min_memory if image else 0)
     disk = disk_of(request, image)
     checks = (
@@ -231,19 +242,8 @@ class Flavors:
     def _named_one(self, request: MachineRequest, image: Image | None) -> Flavor:
         found = self.named(request.flavor)
         if found is None:
-            raise ProviderError(
-                "There is no such flavor.",
-                detail=f"{request.address} is to be a {request.flavor}, which {self._api.place} does not offer to this "
-                "project.",
-                resolution="Name one that it has, or leave `flavorName` out for the smallest that will do.",
-            )
-        missing = lacks(found, request, image, volumes=self.has_volumes())
-        if missing:
-            raise ProviderError(
-                "The flavor does not have what is asked for.",
-                detail=f"{request.address} is to be a {request.flavor}, which lacks: {'; '.join(missing)}.",
-                resolution="Name another one, leave `flavorName` out for the smallest that will do, or ask for less.",
-            )
+            raise no_such_flavor(request, f"{self._api.place} does not offer to this project", _OTHERWISE)
+        check_flavor(request, lacks(found, request, image, volumes=self.has_volumes()), _OTHERWISE)
         return found
 
 

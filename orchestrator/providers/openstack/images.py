@@ -8,12 +8,20 @@ from threading import Lock
 from typing import Any
 from urllib.parse import quote
 
-from orchestrator.errors import ProviderError
 from orchestrator.providers.base import MachineRequest
+from orchestrator.providers.image_ids import ImageIds
 from orchestrator.providers.openstack.api import GLANCE, Api
 from orchestrator.providers.openstack.failures import ApiError
 
-SCHEME = "ost"
+IDS = ImageIds(
+    cloud="OpenStack",
+    form="ost://<host>/<id>",
+    elsewhere="at another cloud",
+    move="Name an image of that cloud.",
+    viewer="project",
+)
+"""How users write them."""
+
 ARCHITECTURES = {"amd64": ("x86_64", "amd64"), "arm64": ("aarch64", "arm64")}
 """What we call an architecture, and what images call it."""
 
@@ -43,33 +51,6 @@ class Image:
     secure_boot: str = ""
     tpm: bool = False
     windows: bool = False
-
-
-def image_id(request: MachineRequest, place: str) -> str:
-    """The part of ``ost://host/id`` that glance knows.
-
-    Args:
-        request: The machine.
-        place: Host of the cloud; empty if any will do.
-
-    Raises:
-        ProviderError: If it is no image of OpenStack, or another cloud's.
-    """
-    scheme, _, rest = request.image.partition("://")
-    host, _, identifier = rest.partition("/")
-    if scheme != SCHEME or not identifier:
-        raise ProviderError(
-            "The image is none of OpenStack's.",
-            detail=f"{request.address} is to be made from {request.image or 'no image'!r}.",
-            resolution="Write it as `ost://<host>/<id>` (operatingSystemImageId).",
-        )
-    if place and host != place:
-        raise ProviderError(
-            "The image is at another cloud.",
-            detail=f"{request.address} is to be made from {request.image}, but at {place}.",
-            resolution="Name an image of that cloud.",
-        )
-    return identifier
 
 
 def parse_image(described: Mapping[str, Any]) -> Image:
@@ -136,19 +117,9 @@ class Images:
         Raises:
             ProviderError: If it is not there, or will not do.
         """
-        identifier = image_id(request, self._api.name)
+        identifier = IDS.identifier(request, self._api.name)
         image = self.find(identifier)
         if image is None:
-            raise ProviderError(
-                "There is no such image.",
-                detail=f"{request.address} is to be made from {identifier}, which {self._api.place} does not have, or "
-                "does not show to this project.",
-                resolution="Correct operatingSystemImageId, or have its owner share it.",
-            )
-        if why := lacks(image, request):
-            raise ProviderError(
-                "The image will not do.",
-                detail=f"{request.address} is to be made from {identifier}: {'; '.join(why)}.",
-                resolution="Name another image (operatingSystemImageId).",
-            )
+            raise IDS.absent(request, identifier, self._api.place)
+        IDS.check(request, identifier, lacks(image, request))
         return image

@@ -11,23 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.providers import cloud_parts
 from orchestrator.providers.base import DeploymentTag, MachineRequest
-from orchestrator.providers.cloud_init import public_host_key
-from orchestrator.providers.cloud_parts import (
-    ADDRESS,
-    DEPLOYMENT,
-    HOST_KEY,
-    LINEAGE,
-    TOKEN,
-    labels_of,
-    name_taken,
-    part_name,
-    two_of_them,
-)
+from orchestrator.providers.cloud_parts import ADDRESS, DEPLOYMENT, LINEAGE, label_names, machine_tags, part_name
+from orchestrator.providers.ownership import name_taken, the_only
 from orchestrator.topology.model import Value
-
-LABELS = "continuum:labels"
-"""Names in the metadata of a machine that the user asked for, so that those that others add are no drift."""
 
 NAME = "continuum:name"
 """What a machine is called; one that somebody made keeps the name that it has."""
@@ -83,13 +71,7 @@ def mark_of_server(described: Mapping[str, Any]) -> Mark | None:
 
 def part_tags(request: MachineRequest, address: str = "") -> list[str]:
     """Tags of a part; one that older clouds find too long, or of which some are made, is left to the description."""
-    told = {
-        **labels_of(request),
-        DEPLOYMENT: request.deployment.name,
-        LINEAGE: request.deployment.lineage,
-        **({ADDRESS: address} if address else {}),
-    }
-    tags = [f"{name}={value}" for name, value in sorted(told.items())]
+    tags = [f"{name}={value}" for name, value in sorted(cloud_parts.part_tags(request, address).items())]
     return [tag for tag in tags if len(tag) <= _LONGEST_TAG and not set(tag) & set("/,")]
 
 
@@ -100,40 +82,14 @@ def machine_metadata(request: MachineRequest, name: str = "") -> dict[str, str]:
         request: What is asked for.
         name: What a machine is called that somebody else made, whose host key nobody knows; empty for one of ours.
     """
-    labels = labels_of(request)
-    told = {
-        **labels,
-        DEPLOYMENT: request.deployment.name,
-        LINEAGE: request.deployment.lineage,
-        ADDRESS: request.address,
-        TOKEN: request.token,
-        LABELS: ",".join(sorted(labels)),
-        NAME: name or part_name(request.deployment, request.hostname),
-    }
-    if request.host_key and not name:
-        told[HOST_KEY] = public_host_key(request)
-    return told
-
-
-def label_changes(told: Mapping[str, str], request: MachineRequest) -> tuple[dict[str, str], list[str]]:
-    """What to set in a machine's metadata, and what to take away, so that it has the user's that are asked for.
-
-    Args:
-        told: Its metadata as it is now.
-        request: What is asked for.
-    """
-    labels = labels_of(request)
-    wanted = {**labels, LABELS: ",".join(sorted(labels))}
-    before = filter(None, str(told.get(LABELS, "")).split(","))
-    surplus = [name for name in before if name not in wanted and name in told]
-    return {name: value for name, value in wanted.items() if told.get(name) != value}, surplus
+    told = machine_tags(request, with_host_key=not name)
+    return {**told, NAME: name or part_name(request.deployment, request.hostname)}
 
 
 def set_labels(described: Mapping[str, Any]) -> dict[str, Value]:
     """The name of a machine and the user's metadata as they are now; ``None`` for what is not there."""
     told = described.get("metadata") or {}
-    names = filter(None, str(told.get(LABELS, "")).split(","))
-    return {"name": str(described.get("name", "")), **{name: told.get(name) for name in names}}
+    return {"name": str(described.get("name", "")), **{name: told.get(name) for name in label_names(told)}}
 
 
 def the_one(
@@ -153,14 +109,11 @@ def the_one(
     """
     listed = list(found)
     mine = [dict(one) for one in listed if _is_mine(one, request.deployment, address)]
-    if len(mine) > 1:
-        ids = [str(one["id"]) for one in mine]
-        named = " ".join(filter(None, (kind, address, "of", request.deployment.name)))
-        raise two_of_them(named, ids[0], ids[1], ids[2:])
+    found_one = the_only(mine, "id", " ".join(filter(None, (kind, address, "of", request.deployment.name))))
     name = part_name(request.deployment, what)
-    if not mine and any(one.get("name") == name for one in listed):
+    if found_one is None and any(one.get("name") == name for one in listed):
         raise name_taken("OpenStack", kind, name)
-    return mine[0] if mine else None
+    return found_one
 
 
 def _is_mine(described: Mapping[str, Any], deployment: DeploymentTag, address: str) -> bool:

@@ -13,13 +13,13 @@ from orchestrator.providers.cloud_parts import (
     NETWORK,
     RANGE,
     SUBNET,
-    name_taken,
     part_name,
     setting,
 )
 from orchestrator.providers.openstack.api import NEUTRON, NOVA, Api
 from orchestrator.providers.openstack.failures import ApiError
 from orchestrator.providers.openstack.marks import Mark, mark_of_key, part_tags, the_one
+from orchestrator.providers.ownership import name_taken
 
 EXTERNAL = "external_network"
 """Setting: the network, by name or identifier, that leads outside, where there are several."""

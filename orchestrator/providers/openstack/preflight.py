@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from orchestrator.diagnostics import Diagnostic, error, note, warning
 from orchestrator.errors import ProviderError
 from orchestrator.providers.access_rules import rules_of
 from orchestrator.providers.base import MachineRequest
-from orchestrator.providers.cloud_parts import KEY_NAME, NETWORK, SUBNET, ZONE, finding, setting
+from orchestrator.providers.cloud_parts import KEY_NAME, NETWORK, SUBNET, ZONE, setting
+from orchestrator.providers.findings import finding, found_by
 from orchestrator.providers.openstack.api import CINDER, NEUTRON, NOVA, Api
 from orchestrator.providers.openstack.failures import ApiError
 from orchestrator.providers.openstack.flavors import Flavor, Flavors
@@ -66,10 +68,9 @@ class Preflight:
         """Findings, each with the address that it concerns; without credentials that is the only one."""
         if not requests:
             return []
-        try:
-            self._api.project()
-        except ProviderError as problem:
-            return [finding(problem, "")]
+        refused = list(found_by([self._api.project]))
+        if refused:
+            return refused
         found: list[Diagnostic] = []
         chosen: dict[str, Flavor] = {}
         for request in requests:
@@ -94,14 +95,9 @@ class Preflight:
             root = root_volume_gb(request, told, flavor)
             self._sizes[request.address] = [*([root] if root else []), *request.volumes_gb]
 
-        steps: list[Callable[[], object]] = [look_at_image, look_at_flavor, lambda: self._check_network(request)]
-        steps += [lambda: self._check_key(request), lambda: self._check_zone(request)]
-        steps.append(lambda: self._volumes.check(request))
-        for step in steps:
-            try:
-                step()
-            except ProviderError as problem:
-                yield finding(problem, request.address)
+        others = (self._check_network, self._check_key, self._check_zone, self._volumes.check)
+        checks: list[Callable[[], object]] = [look_at_image, look_at_flavor]
+        yield from found_by([*checks, *(partial(check, request) for check in others)], request.address)
         if image and not image[0].architecture:
             yield warning(
                 "The image does not say what processors it is for.",

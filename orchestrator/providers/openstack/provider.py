@@ -4,32 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from threading import Lock
 from time import sleep
 from typing import Any
 from urllib.parse import quote
 
 from orchestrator.diagnostics import Diagnostic
 from orchestrator.errors import ProviderError
-from orchestrator.providers.access_rules import rules_of
 from orchestrator.providers.base import DeploymentTag, Machine, MachineRequest, Owned, Resource
-from orchestrator.providers.cloud_parts import (
-    ADDRESS,
-    HOST_KEY,
-    KEY_NAME,
-    LINEAGE,
-    NETWORK,
-    SUBNET,
-    TOKEN,
-    in_the_way,
-    name_taken,
-    setting,
-    two_of_them,
-)
+from orchestrator.providers.cloud_parts import ADDRESS, HOST_KEY, LINEAGE, NETWORK, SUBNET, TOKEN, setting
+from orchestrator.providers.known_parts import KnownDeployments, KnownParts
 from orchestrator.providers.openstack.addresses import FloatingAddresses
 from orchestrator.providers.openstack.adjusting import Adjusting
-from orchestrator.providers.openstack.adopting import check_adoptable, not_ours
 from orchestrator.providers.openstack.api import NOVA, Api
 from orchestrator.providers.openstack.failures import ApiError
 from orchestrator.providers.openstack.flavors import Flavors
@@ -52,29 +37,17 @@ from orchestrator.providers.openstack.servers import (
     never_ran,
     owner_of,
     status_of,
+    unfit,
 )
 from orchestrator.providers.openstack.volumes import Volumes, has_own_volumes, left_behind
+from orchestrator.providers.ownership import check_adoptable, made_before, name_taken, not_ours
+from orchestrator.providers.removal import not_all_removed
 from orchestrator.providers.together import Together
 from orchestrator.providers.waiting import STATE_PAUSES, Pause, wait_for
 from orchestrator.topology.model import Value
 
 _MISSING_PARTS = re.compile(r"network|security.?group|key_?name|port", re.IGNORECASE)
 _BUILD_PAUSES = (0.5, 0.5, 0.5, *STATE_PAUSES)
-
-
-@dataclass(slots=True)
-class _Known:
-    """What is known of one deployment's shared parts, so that they are looked for once."""
-
-    lock: Lock = field(default_factory=Lock)
-    networks: dict[tuple[str, ...], str] = field(default_factory=dict)
-    keys: dict[str, str] = field(default_factory=dict)
-    groups: dict[tuple[object, ...], tuple[str, ...]] = field(default_factory=dict)
-
-    def forget(self) -> None:
-        """Have all looked for again."""
-        for known in (self.networks, self.keys, self.groups):
-            known.clear()
 
 
 class OpenStackProvider:
@@ -100,8 +73,7 @@ class OpenStackProvider:
         self._servers = Servers(self._api)
         self._volumes = Volumes(self._api, pause)
         self._inventory = Inventory(self._api, self._servers, self._volumes, pause)
-        self._known: dict[str, _Known] = {}
-        self._lock = Lock()
+        self._known: KnownDeployments[KnownParts[str]] = KnownDeployments(KnownParts)
         self._claims: Together[Owner, Claims] = Together(self._servers.claims)
         self._by_id: Together[str, dict[str, Any]] = Together(self._servers.by_id)
         self._around: Together[str, Surroundings] = Together(self._servers.around)
@@ -149,7 +121,7 @@ class OpenStackProvider:
             return
         mark = mark_of_server(described)
         if mark is None:
-            raise not_ours(machine_id)
+            raise not_ours("server", machine_id)
         left = {} if is_gone(described) else self._end(described, with_volumes=never_ran(described))
         self._addresses.release(mark.deployment.lineage, mark.address)
         if left:
@@ -172,16 +144,11 @@ class OpenStackProvider:
         ending = [str(server["id"]) for server in found]
         if ending:
             self._inventory.wait_until_gone(ending)
-        self._forget([deployment.lineage])
+        self._known.forget([deployment.lineage])
         owned = self._inventory.listed(lambda mark: mark.is_of(deployment))
         reasons = self._inventory.remove([one.resource for one in owned])
         if reasons:
-            raise ProviderError(
-                "Some of what OpenStack has for the deployment could not be removed.",
-                detail=" ".join(f"{name}: {reason}" for name, reason in sorted(reasons.items())),
-                resolution="Remove what holds it, then destroy again.",
-                doc="docs/clouds.md",
-            )
+            raise not_all_removed("OpenStack", reasons)
 
     def leftovers(self, deployment: DeploymentTag) -> Sequence[Resource]:
         """See the protocol: machines, volumes, addresses, groups, keys and parts of networks."""
@@ -212,67 +179,52 @@ class OpenStackProvider:
 
     def remove(self, owned: Sequence[Owned]) -> Mapping[str, str]:
         """See the protocol."""
-        self._forget({one.deployment.lineage for one in owned})
+        self._known.forget({one.deployment.lineage for one in owned})
         return self._inventory.remove([one.resource for one in owned])
 
     def _existing(self, request: MachineRequest) -> dict[str, Any] | None:
         """The server with the request's token; one of another generation stands in the way."""
         claims = self._claims.ask(owner_of(request)) or Claims()
-        same = claims.mine
-        if len(same) > 1:
-            ids = [str(server["id"]) for server in same]
-            raise two_of_them(f"machine {request.address} of {request.deployment.name}", ids[0], ids[1], ids[2:])
-        if same and (same[0].get("metadata") or {}).get(TOKEN) != request.token:
-            raise in_the_way(request, str(same[0]["id"]))
-        if not same and claims.namesakes:
+        found = {str(server["id"]): server for server in claims.mine}
+        tokens = {server_id: str((server.get("metadata") or {}).get(TOKEN, "")) for server_id, server in found.items()}
+        mine = found.get(made_before(tokens, request))
+        if mine is None and claims.namesakes:
             raise name_taken("OpenStack", "server", f"{owner_of(request)[2]} ({claims.namesakes[0]['id']})")
-        return same[0] if same else None
+        return mine
 
     def _launch(self, request: MachineRequest, progress: Callable[[str], None]) -> str:
         """Ask for a server with all that it shares; that is looked for anew if it was removed behind our back."""
         image = self._images.of(request)
         flavor = self._flavors.choose(request, image)
         self._volumes.check(request)
-        for attempt in (1, 2):
-            network, groups, key_name = self._shared(request)
+
+        def order(parts: tuple[str, tuple[str, ...], str]) -> str:
+            network, groups, key_name = parts
             progress(f"asking OpenStack for a {flavor.name}")
             body = launch_body(request, image, flavor, network, groups, key_name)
-            try:
-                made = self._api.call(NOVA, "POST", "/servers", f"making the machine {request.address}", body)
-            except ApiError as error:
-                if attempt == 2 or error.status not in {400, 404} or not _MISSING_PARTS.search(error.detail):
-                    raise
-                known = self._known_of(request.deployment)
-                with known.lock:
-                    known.forget()
-            else:
-                return str(made["server"]["id"])
-        raise AssertionError("the last attempt returns or raises")
+            made = self._api.call(NOVA, "POST", "/servers", f"making the machine {request.address}", body)
+            return str(made["server"]["id"])
+
+        known = self._known.of(request.deployment.lineage)
+        return known.use(lambda: self._shared(request), order, _is_part_missing)
 
     def _shared(self, request: MachineRequest) -> tuple[str, tuple[str, ...], str]:
         """Network, security groups and key of a machine: found or made by the first who needs them, for all."""
-        known = self._known_of(request.deployment)
-        with known.lock:
-            where = (setting(request, SUBNET), setting(request, NETWORK))
-            if where not in known.networks:
-                known.networks[where] = self._parts.given_network(request) or self._parts.own_network(request)
-            key = setting(request, KEY_NAME)
-            if key not in known.keys:
-                known.keys[key] = self._parts.key_pair(request)
-            return known.networks[where], self._groups_for(request, known), known.keys[key]
 
-    def _groups_for(self, request: MachineRequest, known: _Known) -> tuple[str, ...]:
-        """Its security groups, with the rules that it asks for; looked at once for all that ask for the same."""
-        key = tuple(sorted(rules_of(request).items(), key=lambda item: item[0]))
-        if key not in known.groups:
-            known.groups[key] = self._groups.ensure(request)
-        return known.groups[key]
+        def find() -> str:
+            return self._parts.given_network(request) or self._parts.own_network(request)
+
+        known = self._known.of(request.deployment.lineage)
+        with known.lock:
+            network = known.network_for((setting(request, SUBNET), setting(request, NETWORK)), find)
+            key_name = known.key_for(request, lambda: self._parts.key_pair(request))
+            return network, known.groups_for(request, lambda: self._groups.ensure(request)), key_name
 
     def _set_groups(self, request: MachineRequest, server_id: str, around: Surroundings) -> None:
         """Let a machine that is there have exactly the groups, and they the rules, that are asked for now."""
-        known = self._known_of(request.deployment)
+        known = self._known.of(request.deployment.lineage)
         with known.lock:
-            wanted = self._groups_for(request, known)
+            wanted = known.groups_for(request, lambda: self._groups.ensure(request))
         ports = tuple(around.ports.get(server_id, ()))
         self._adjusting.set_groups(server_id, request.address, ports, set(wanted))
 
@@ -297,15 +249,6 @@ class OpenStackProvider:
         if outside:
             self._addresses.give(request, server_id, str(ports[0]["id"]), outside)
         return bool(outside)
-
-    def _known_of(self, deployment: DeploymentTag) -> _Known:
-        with self._lock:
-            return self._known.setdefault(deployment.lineage, _Known())
-
-    def _forget(self, lineages: Sequence[str] | set[str]) -> None:
-        with self._lock:
-            for lineage in lineages:
-                self._known.pop(lineage, None)
 
     def _end(self, server: Mapping[str, Any], *, with_volumes: bool) -> dict[str, str]:
         """Have a server removed with what it made; why each volume is left that could not be, by identifier.
@@ -368,11 +311,9 @@ class OpenStackProvider:
 
     def _check_adoptable(self, described: Mapping[str, Any], request: MachineRequest) -> None:
         image = self._images.find(str((described.get("image") or {}).get("id", ""))) if described.get("image") else None
-        check_adoptable(described, request, image)
-        others = (self._claims.ask(owner_of(request)) or Claims()).mine
-        other = next((str(server["id"]) for server in others if server["id"] != described["id"]), "")
-        if other:
-            raise two_of_them(f"machine {request.address} of {request.deployment.name}", other, str(described["id"]))
+        others = [str(server["id"]) for server in (self._claims.ask(owner_of(request)) or Claims()).mine]
+        machine_id, told = str(described["id"]), described.get("metadata") or {}
+        check_adoptable(machine_id, told, request, unfit=unfit(request, image), others=others)
 
     @property
     def _adjusting(self) -> Adjusting:
@@ -391,3 +332,8 @@ def _is_of(described: Mapping[str, Any], deployment: DeploymentTag) -> bool:
     told = described.get("metadata") or {}
     mark = mark_of_server(described)
     return mark is not None and mark.is_of(deployment) and ADDRESS in told and TOKEN in told
+
+
+def _is_part_missing(error: ProviderError) -> bool:
+    is_refused = isinstance(error, ApiError) and error.status in {400, 404}
+    return is_refused and bool(_MISSING_PARTS.search(error.detail))

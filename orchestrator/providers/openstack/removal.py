@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from orchestrator.errors import ProviderError
 from orchestrator.providers.base import Owned, Resource
+from orchestrator.providers.cloud_errors import gone_is_fine
 from orchestrator.providers.openstack.api import NEUTRON, NOVA, Api
-from orchestrator.providers.openstack.failures import ApiError
 from orchestrator.providers.openstack.marks import Mark, mark_of, mark_of_key, mark_of_server
 from orchestrator.providers.openstack.servers import Servers, is_gone, status_of
 from orchestrator.providers.openstack.volumes import VOLUME, Volumes, is_held, remove_volume
-from orchestrator.providers.waiting import REMOVAL_PAUSES, Pause, remove_each, wait_for
+from orchestrator.providers.removal import (
+    MACHINE,
+    Remover,
+    list_at_once,
+    remove_each,
+    remove_in_order,
+    remove_machines,
+)
+from orchestrator.providers.waiting import REMOVAL_PAUSES, Pause, wait_for
 
 Wanted = Callable[[Mark], bool]
 
@@ -43,16 +52,13 @@ def _remove_router(api: Api, identifier: str) -> None:
         owner = str(port.get("device_owner", ""))
         if not owner.startswith(("network:router_interface", "network:ha_router_replicated")):
             continue
-        try:
-            path = f"/routers/{identifier}/remove_router_interface"
+        path = f"/routers/{identifier}/remove_router_interface"
+        with gone_is_fine():
             api.call(NEUTRON, "PUT", path, doing, {"port_id": port["id"]})
-        except ApiError as error:
-            if not error.is_absent:
-                raise
     api.call(NEUTRON, "DELETE", f"/routers/{identifier}", doing)
 
 
-MACHINE, KEY = "machine", "key pair"
+KEY = "key pair"
 _KINDS = (
     _Kind("public address", "floatingips", _delete("floatingips")),
     _Kind("security group", "security-groups", _delete("security-groups")),
@@ -101,35 +107,27 @@ class Inventory:
             found = self._api.list(NEUTRON, f"/{kind.path}", key, f"listing each {kind.name}", project_id=project)
             return _owned(kind.name, found, mark_of, wanted)
 
-        with ThreadPoolExecutor(len(_KINDS) + 3) as pool:
-            first, second, last = pool.submit(machines), pool.submit(volumes), pool.submit(keys)
-            rest = list(pool.map(others, _KINDS))
-            others_listed = (owned for listed in rest for owned in listed)
-            return [*first.result(), *second.result(), *others_listed, *last.result()]
+        return list_at_once([machines, volumes, *(partial(others, kind) for kind in _KINDS), keys])
 
     def remove(self, resources: Sequence[Resource]) -> dict[str, str]:
         """Remove these in the right order; why each is left that could not be, by identifier."""
-        reasons: dict[str, str] = {}
         pauses = iter(REMOVAL_PAUSES)
-        machines = [r.id for r in resources if r.kind == MACHINE]
-        if machines:
-            reasons |= self._remove_machines(machines)
-        for kind in (_Kind(VOLUME, "", remove_volume), *_KINDS, _Kind(KEY, "", _remove_key)):
-            ids = [r.id for r in resources if r.kind == kind.name]
-            if ids:
-                remove = self._forgiving(kind.remove)
-                reasons |= remove_each(ids, remove, is_held, self._pause, pauses)
-        known = {MACHINE, VOLUME, KEY, *(kind.name for kind in _KINDS)}
-        reasons |= {r.id: f"nobody knows how to remove a {r.kind}" for r in resources if r.kind not in known}
-        return reasons
+
+        def remover(remove: Callable[[Api, str], None]) -> Remover:
+            return lambda ids: remove_each(ids, partial(remove, self._api), is_held, self._pause, pauses)
+
+        removers: dict[str, Remover] = {
+            MACHINE: partial(remove_machines, end=self._end_all, wait=self.wait_until_gone, still_there=self._left),
+            VOLUME: remover(remove_volume),
+            **{kind.name: remover(kind.remove) for kind in _KINDS},
+            KEY: remover(_remove_key),
+        }
+        return remove_in_order(resources, removers)
 
     def end(self, server_id: str) -> None:
         """Have a server removed; one that is gone is no error."""
-        try:
+        with gone_is_fine():
             self._api.call(NOVA, "DELETE", f"/servers/{quote(server_id, safe='')}", f"removing {server_id}")
-        except ApiError as error:
-            if not error.is_absent:
-                raise
 
     def wait_until_gone(self, ids: Sequence[str]) -> None:
         """Wait until servers are gone, and with them what they hold; those that a cloud keeps for a while go now."""
@@ -147,40 +145,24 @@ class Inventory:
 
         wait_for(look, f"{', '.join(ids)} to be gone", self._pause)
 
-    def _remove_machines(self, ids: Sequence[str]) -> dict[str, str]:
-        def end(server_id: str) -> tuple[str, ProviderError | None]:
+    def _end_all(self, ids: Sequence[str]) -> dict[str, ProviderError]:
+        """Have servers removed, several at a time; what went wrong, by identifier."""
+
+        def end(server_id: str) -> ProviderError | None:
             try:
                 self.end(server_id)
             except ProviderError as error:
-                return server_id, error
-            return server_id, None
+                return error
+            return None
 
         with ThreadPoolExecutor(min(8, len(ids))) as pool:
-            reasons = {one: problem.detail for one, problem in pool.map(end, ids) if problem}
-        ending = [one for one in ids if one not in reasons]
-        try:
-            if ending:
-                self.wait_until_gone(ending)
-        except ProviderError as error:
-            left = self._left(ending)
-            reasons |= dict.fromkeys(left, error.detail)
-        return reasons
+            return {one: problem for one, problem in zip(ids, pool.map(end, ids), strict=True) if problem}
 
     def _left(self, ids: Sequence[str]) -> list[str]:
         try:
             return [one for one in ids if not is_gone(self._servers.by_id([one]).get(one))]
         except ProviderError:
             return list(ids)
-
-    def _forgiving(self, remove: Callable[[Api, str], None]) -> Callable[[str], None]:
-        def act(identifier: str) -> None:
-            try:
-                remove(self._api, identifier)
-            except ApiError as error:
-                if not error.is_absent:
-                    raise
-
-        return act
 
 
 def _remove_key(api: Api, identifier: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.providers.access_rules import ALL, EVERYBODY, OTHER, Rule, members_of, rules_of
 from orchestrator.providers.base import MachineRequest
+from orchestrator.providers.cloud_errors import gone_is_fine
 from orchestrator.providers.cloud_parts import part_name
 from orchestrator.providers.openstack.api import NEUTRON, Api
 from orchestrator.providers.openstack.failures import ApiError
@@ -104,11 +105,8 @@ class SecurityGroups:
             self._open(missing, doing)
         for rule in sorted(present.keys() - wanted):
             for rule_id in present[rule]:
-                try:
+                with gone_is_fine():
                     self._api.call(NEUTRON, "DELETE", f"/security-group-rules/{rule_id}", doing)
-                except ApiError as error:
-                    if not error.is_absent:
-                        raise
 
     def _open(self, rules: list[dict[str, Any]], doing: str) -> None:
         """In one call; where one of them has come into being meanwhile, one by one."""

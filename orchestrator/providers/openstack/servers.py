@@ -10,13 +10,14 @@ from typing import Any
 from urllib.parse import quote
 
 from orchestrator.errors import ProviderError
+from orchestrator.providers import ownership
 from orchestrator.providers.base import LABELS, PRIVATE_ADDRESS, SECURITY_RULES, Machine, MachineRequest, MachineState
 from orchestrator.providers.cloud_init import USER, user_data
 from orchestrator.providers.cloud_parts import ADDRESS, HOST_KEY, LINEAGE, TOKEN, ZONE, part_name, setting
 from orchestrator.providers.openstack.api import NEUTRON, NOVA, Api
 from orchestrator.providers.openstack.failures import ApiError
 from orchestrator.providers.openstack.flavors import Flavor, disk_of, needs_volume
-from orchestrator.providers.openstack.images import Image
+from orchestrator.providers.openstack.images import ARCHITECTURES, Image
 from orchestrator.providers.openstack.marks import Mark, machine_metadata, mark_of, part_tags, set_labels
 from orchestrator.providers.openstack.security import rule_texts
 from orchestrator.providers.openstack.volumes import empty_volume, volumes_of
@@ -138,6 +139,23 @@ def trouble_of(described: Mapping[str, Any]) -> str:
     """Why a server is in no usable state, in a sentence."""
     said = " ".join(str((described.get("fault") or {}).get("message") or "").split()).rstrip(".")
     return f"OpenStack has it in the state {status_of(described)}: {said or 'it gives no reason'}."
+
+
+def gone(server_id: str) -> ProviderError:
+    """A machine is not there any longer."""
+    return ownership.gone("OpenStack", "server", server_id)
+
+
+def unfit(request: MachineRequest, image: Image | None) -> str:
+    """Why a server that was made by hand cannot be what is asked for; empty if it can, as far as is known.
+
+    Args:
+        request: What it is to become.
+        image: What it was made from, if that is known.
+    """
+    if image and image.architecture and image.architecture not in ARCHITECTURES.get(request.architecture, ()):
+        return f"has {image.architecture} processors and not {request.architecture} ones"
+    return "runs Windows" if image and image.windows else ""
 
 
 def _state(described: Mapping[str, Any]) -> MachineState:
@@ -287,12 +305,3 @@ class Servers:
             if mark and mark.deployment.lineage in groups:
                 groups[mark.deployment.lineage][str(group["id"])] = group
         return {lineage: Surroundings(groups[lineage], ports, floating) for lineage in lineages}
-
-
-def gone(server_id: str) -> ProviderError:
-    """A machine is not there any longer."""
-    return ProviderError(
-        "The machine is gone.",
-        detail=f"OpenStack has no server {server_id} any longer.",
-        resolution="Apply again: it makes the machine anew.",
-    )

@@ -7,17 +7,20 @@ second call. Until then an empty one is known by the name that nova gives it, wh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from orchestrator.errors import ProviderError
 from orchestrator.providers.base import MachineRequest
-from orchestrator.providers.cloud_parts import ADDRESS, DEPLOYMENT, HOST_KEY, LINEAGE
+from orchestrator.providers.cloud_errors import gone_is_fine
+from orchestrator.providers.cloud_parts import ADDRESS, DEPLOYMENT, HOST_KEY, LINEAGE, label_names
 from orchestrator.providers.openstack.api import CINDER, Api
 from orchestrator.providers.openstack.failures import ApiError
-from orchestrator.providers.openstack.marks import LABELS, NAME, mark_of_server
+from orchestrator.providers.openstack.marks import NAME, mark_of_server
+from orchestrator.providers.removal import remove_each
 from orchestrator.providers.together import Together
-from orchestrator.providers.waiting import REMOVAL_PAUSES, Pause, remove_each
+from orchestrator.providers.waiting import REMOVAL_PAUSES, Pause
 
 VOLUME = "volume"
 """What kind of thing it is."""
@@ -109,14 +112,7 @@ class Volumes:
         there = {str(volume["id"]) for volume in self.all()}
         left = [one for one in ids if one in there]
 
-        def remove(identifier: str) -> None:
-            try:
-                remove_volume(self._api, identifier)
-            except ApiError as error:
-                if not error.is_absent:
-                    raise
-
-        return remove_each(left, remove, is_held, self._pause, iter(REMOVAL_PAUSES))
+        return remove_each(left, partial(remove_volume, self._api), is_held, self._pause, iter(REMOVAL_PAUSES))
 
     def _list(self) -> list[dict[str, Any]]:
         if not self._api.has_volumes():
@@ -127,16 +123,12 @@ class Volumes:
     def _mark(self, volume: Mapping[str, Any], server: Mapping[str, Any], what: str) -> None:
         """In one call, which takes away what it does not name: what others set is told again."""
         told = server.get("metadata") or {}
-        labels = filter(None, str(told.get(LABELS, "")).split(","))
-        ours = {name: str(told[name]) for name in (*labels, DEPLOYMENT, LINEAGE, ADDRESS) if name in told}
+        ours = {name: str(told[name]) for name in (*label_names(told), DEPLOYMENT, LINEAGE, ADDRESS) if name in told}
         others = {name: text for name, text in (volume.get("metadata") or {}).items() if name not in _CINDERS_OWN}
         wanted = {"name": f"{told.get(NAME)}-{what}", "metadata": {**others, **ours}}
         doing = f"marking a volume of {told.get(ADDRESS)}"
-        try:
+        with gone_is_fine():
             self._api.call(CINDER, "PUT", f"/volumes/{volume['id']}", doing, {"volume": wanted})
-        except ApiError as error:
-            if not error.is_absent:
-                raise
 
 
 def remove_volume(api: Api, identifier: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import ProviderError
 from orchestrator.providers.aws import images
 from orchestrator.providers.aws.flavors import Flavor, fitting, lacks, parse_flavor
-from orchestrator.providers.aws.images import image_id, parse_image
+from orchestrator.providers.aws.images import IDS, parse_image
 from orchestrator.providers.base import DeploymentTag, MachineRequest
 from tests.contract.aws_bed import ARM_IMAGE, REGION
 from tests.unit.providers.aws.conftest import Bed
@@ -140,7 +140,7 @@ def test_an_image_of_another_architecture_or_place_is_refused(bed: Bed) -> None:
         provider.create(bed.request(image=f"aws://{REGION}/ami-00000000000000000"))
     for wrong in ("", "ami-1", "ost://cloud.example/1", f"aws://{REGION}/"):
         with pytest.raises(ProviderError, match="none of AWS's"):
-            image_id(bed.request(image=wrong), REGION)
+            IDS.identifier(bed.request(image=wrong), REGION)
 
 
 def test_boots_that_an_image_cannot_do_are_told() -> None:

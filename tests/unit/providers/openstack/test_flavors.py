@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import ProviderError
 from orchestrator.providers.base import DeploymentTag, MachineRequest
 from orchestrator.providers.openstack.flavors import Flavor, fitting, lacks, memory_of, needs_volume, parse_flavor
-from orchestrator.providers.openstack.images import Image, image_id, parse_image
+from orchestrator.providers.openstack.images import IDS, Image, parse_image
 from orchestrator.providers.openstack.images import lacks as image_lacks
 
 REQUEST = MachineRequest(
@@ -140,10 +140,10 @@ def test_an_image_has_to_be_usable_and_for_those_processors() -> None:
 @pytest.mark.parametrize("image", ["", "1", "aws://eu-central-1/ami-1", "ost://cloud.example", "ost://cloud.example/"])
 def test_an_image_of_others_is_refused(image: str) -> None:
     with pytest.raises(ProviderError, match="none of OpenStack's"):
-        image_id(replace(REQUEST, image=image), "cloud.example")
+        IDS.identifier(replace(REQUEST, image=image), "cloud.example")
 
 
 def test_an_image_of_another_cloud_is_refused() -> None:
-    assert image_id(REQUEST, "cloud.example") == image_id(REQUEST, "") == "1"
+    assert IDS.identifier(REQUEST, "cloud.example") == IDS.identifier(REQUEST, "") == "1"
     with pytest.raises(ProviderError, match="another cloud"):
-        image_id(REQUEST, "other.example")
+        IDS.identifier(REQUEST, "other.example")

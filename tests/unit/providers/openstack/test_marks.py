@@ -10,12 +10,12 @@ import pytest
 from orchestrator.errors import ProviderError
 from orchestrator.providers.access_rules import CLUSTER_PORTS, Rule, divide, members_of
 from orchestrator.providers.base import Access, DeploymentTag, MachineRequest, MachineState
+from orchestrator.providers.cloud_parts import label_changes
 from orchestrator.providers.openstack.api import NEUTRON, NOVA, versioned
 from orchestrator.providers.openstack.flavors import Flavor
 from orchestrator.providers.openstack.images import Image
 from orchestrator.providers.openstack.marks import (
     Mark,
-    label_changes,
     machine_metadata,
     mark_of,
     mark_of_key,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.providers.aws.remembered import Remembered
+from orchestrator.providers.remembered import Remembered
 
 
 def test_an_answer_serves_until_it_is_forgotten() -> None:
