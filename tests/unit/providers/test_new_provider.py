@@ -1,4 +1,4 @@
-"""A cloud that comes later needs its folder, a line in the registry and the profile: nothing else knows a cloud's name."""
+"""A further cloud needs its folder, a line in the registry and the profile: nothing else knows a cloud's name."""
 
 from __future__ import annotations
 
