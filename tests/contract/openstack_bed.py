@@ -135,6 +135,12 @@ class OpenStackGround:
         keys = [key for key in self.client.compute.keypairs() if self.deployment.lineage in key.public_key]
         return {**found, "keys": len(keys)}
 
+    def volumes(self, machine: Machine) -> list[int]:
+        found = [
+            v for v in self.client.block_storage.volumes() if machine.id in {a["server_id"] for a in v.attachments}
+        ]
+        return [v.size for v in sorted(found, key=lambda v: str(v.attachments[0]["device"])) if not v.is_bootable]
+
     def by_hand(self) -> str:
         """A machine that somebody made without the program."""
         client = self.client

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,16 +29,18 @@ class Ways:
     Attributes:
         nova: The proxy on their way to nova.
         neutron: The one on their way to neutron.
+        cinder: The one on their way to cinder.
         direct: A client that logged in before.
     """
 
     nova: FaultyApi
     neutron: FaultyApi
+    cinder: FaultyApi
     direct: Any
 
     def mend(self) -> None:
         """No trouble any longer, and nothing counted."""
-        for api in (self.nova, self.neutron):
+        for api in (self.nova, self.neutron, self.cinder):
             api.mend()
             api.calls.clear()
 
@@ -46,24 +48,19 @@ class Ways:
 @contextmanager
 def ways(cloud: OpenStackCloud) -> Iterator[Ways]:
     """Sends clients through proxies for the time of the block."""
-    nova, neutron = (f"http://127.0.0.1:{cloud.ports[service]}" for service in ("nova", "neutron"))
-    with (
-        cloud.connection() as direct,
-        faulty_api(nova) as before_nova,
-        faulty_api(neutron) as before_neutron,
-        _logged_in(direct),
-        cloud.through("nova", before_nova.url),
-        cloud.through("neutron", before_neutron.url),
-    ):
-        yield Ways(before_nova, before_neutron, direct)
+    with cloud.connection() as direct, ExitStack() as stack:
+        _log_in(direct)
+        before = {}
+        for service in ("nova", "neutron", "cinder"):
+            before[service] = stack.enter_context(faulty_api(f"http://127.0.0.1:{cloud.ports[service]}"))
+            stack.enter_context(cloud.through(service, before[service].url))
+        yield Ways(before["nova"], before["neutron"], before["cinder"], direct)
 
 
-@contextmanager
-def _logged_in(client: Any) -> Iterator[None]:
+def _log_in(client: Any) -> None:
     """Let a client find all services now."""
-    for service in (client.compute, client.network, client.image):
+    for service in (client.compute, client.network, client.image, client.block_storage):
         service.get_endpoint()
-    yield
 
 
 @dataclass

@@ -164,10 +164,32 @@ def test_the_operator_administers_nothing(operator: Connection) -> None:
         operator.compute.create_flavor(name="mine", vcpus=1, ram=1, disk=1)
 
 
-def test_there_are_no_volumes(operator: Connection) -> None:
-    assert not operator.has_service("block-storage")
-    with pytest.raises(exceptions.SDKException, match="block-storage"):
-        list(operator.block_storage.volumes())
+# ------------------------------------------------------------------------------------------------------------- volumes
+
+
+def test_a_volume_comes_and_goes_with_a_server_and_is_held_by_a_snapshot(operator: Connection, inside: Any) -> None:
+    storage, image = operator.block_storage, operator.image.find_image(content.IMAGES["x86_64"], ignore_missing=False)
+    local = {"boot_index": 0, "source_type": "image", "destination_type": "local", "uuid": image.id}
+    empty = {"boot_index": -1, "source_type": "blank", "destination_type": "volume", "volume_size": 20}
+    mapping = [{**disk, "delete_on_termination": True} for disk in (local, empty)]
+    server = active(operator, ask_for(operator, inside, "with-disk", block_device_mapping=mapping))
+    (volume,) = storage.volumes()
+    assert (volume.name, volume.size, volume.status) == (f"{server.id}-blank-vol", 20, "in-use")
+    assert [one["server_id"] for one in volume.attachments] == [server.id]
+    with pytest.raises(exceptions.BadRequestException, match="Volume status must be available"):
+        storage.delete_volume(volume)
+    snapshot = storage.wait_for_status(
+        storage.create_snapshot(volume_id=volume.id, force=True), "available", interval=0.2, wait=SOON
+    )
+    operator.compute.delete_server(server)
+    operator.compute.wait_for_delete(server, interval=0.2, wait=SOON)
+    volume = storage.wait_for_status(storage.get_volume(volume), "available", interval=0.2, wait=SOON)
+    with pytest.raises(exceptions.BadRequestException, match="have snapshots"):
+        storage.delete_volume(volume)
+    storage.delete_snapshot(snapshot)
+    storage.wait_for_delete(snapshot, interval=0.2, wait=SOON)
+    storage.delete_volume(volume)
+    storage.wait_for_delete(volume, interval=0.2, wait=SOON)
 
 
 # ------------------------------------------------------------------------------------------------------------- servers

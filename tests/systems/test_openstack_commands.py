@@ -59,6 +59,7 @@ def cloud(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "guests").mkdir()
     with openstack_cloud.connection(ADMIN) as admin:
+        admin.compute.get_endpoint()
 
         def told(machine: Machine, _: MachineRequest) -> str:
             return base64.b64decode(admin.compute.get_server(machine.id).user_data).decode()
@@ -157,6 +158,7 @@ def test_machines_are_made_met_changed_and_removed(
     assert ids(ground) == made
     assert "No drift" in deploy("status", "shop", "--drift")
     ground.remove_by_hand(str(behind))
+    assert "cloud[1]" in deploy("status", "shop", "--drift")
     apply(deploy, file, "--ssh-from", "198.51.100.0/24")
     assert ids(ground) & made == made - {behind}
     assert len(ids(ground)) == 3

@@ -13,10 +13,10 @@ import yaml
 from orchestrator.errors import ProviderError
 from orchestrator.providers.base import SECURITY_RULES, DeploymentTag, MachineState
 from orchestrator.providers.cloud_init import user_data
-from tests.contract.openstack_bed import OTHER_FLAVOR
+from tests.contract.openstack_bed import OTHER_FLAVOR, PLACE
 from tests.systems.openstack_bed.cloud import ADMIN, CLOUD
 from tests.systems.openstack_bed.configuration import EXTERNAL_NETWORK
-from tests.systems.openstack_bed.content import IMAGES, TINY, ZONE
+from tests.systems.openstack_bed.content import IMAGES, NOWHERE, TINY, ZONE
 from tests.systems.provider_bed import HOST_KEY, OUTSIDE, ProviderBed
 
 pytestmark = pytest.mark.systems
@@ -211,7 +211,7 @@ def test_a_check_finds_what_the_cloud_would_refuse_all_at_once(provider_bed: Pro
             asked(4, flavor=TINY),
             asked(5, flavor="", gpu_memory_mb=80_000),
             asked(6, settings={"external_network": "nowhere"}),
-            asked(7, disk_gb=500),
+            asked(7, disk_gb=500_000),
             asked(8, flavor="", sgx=True),
             asked(9, image=f"ost://other.example/{provider_bed.image}"),
         ]
@@ -223,7 +223,7 @@ def test_a_check_finds_what_the_cloud_would_refuse_all_at_once(provider_bed: Pro
     assert ZONE in told["edge[3]"].detail
     assert "disk" in told["edge[4]"].detail
     assert EXTERNAL_NETWORK in told["edge[6]"].detail
-    assert "no volumes" in told["edge[7]"].detail
+    assert "GB of volumes: 500000 are needed" in told["edge[7]"].detail
     assert provider_bed.provider().leftovers(provider_bed.deployment) == []
 
 
@@ -265,6 +265,32 @@ def test_where_several_networks_lead_outside_it_has_to_be_said_which(
             provider.release(provider_bed.deployment)
         finally:
             admin.network.delete_network(other)
+
+
+@pytest.mark.parametrize(
+    ("asked", "trait"),
+    [
+        ({"sgx": True}, "HW_CPU_X86_SGX"),
+        ({"secure_boot": True}, "COMPUTE_SECURITY_UEFI_SECURE_BOOT"),
+    ],
+    ids=["sgx", "secure boot"],
+)
+def test_what_not_every_host_has_is_had_where_flavor_image_and_host_have_it(
+    provider_bed: ProviderBed, asked: dict[str, bool], trait: str
+) -> None:
+    client = provider_bed.ground.client
+    firmware = {"architecture": "x86_64", "hw_firmware_type": "uefi", "os_secure_boot": "required"}
+    image = client.image.create_image(
+        name="signed", data=b"nothing", disk_format="raw", container_format="bare", min_disk=2, **firmware
+    )
+    request = provider_bed.request(flavor="", image=f"ost://{PLACE}/{image.id}", **asked)
+    assert [finding for finding in provider_bed.provider().check([request]) if finding.is_error] == []
+    with provider_bed.cloud.host_with(trait):
+        machine = provider_bed.provider().create(request)
+    assert machine.state is MachineState.RUNNING
+    if asked.get("sgx"):
+        assert machine.setup["flavor"] == NOWHERE
+        assert "no capacity" in provider_bed.refused(replace(request, address="edge[1]", token="t1")).summary
 
 
 def test_an_image_for_other_processors_is_found_before_nova_would_fail_at_it(provider_bed: ProviderBed) -> None:

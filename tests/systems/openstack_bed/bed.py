@@ -1,4 +1,4 @@
-"""A real OpenStack on loopback: keystone, glance, placement, nova that fakes its computers, neutron that wires nothing.
+"""A real OpenStack on loopback: nova fakes its computers, neutron wires and cinder stores nothing.
 
 The first bed is made from nothing. What its databases hold then is kept in the environment that has the services, and
 every later bed is started from a copy of that.
@@ -35,7 +35,10 @@ from tests.unit.state.conftest import make_certificate
 READY_TIMEOUT = 120.0
 BROKER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 """Debian's own script in PATH runs it as a user of its own, who may not write to our folder."""
-WORKERS = ("nova-conductor", "nova-scheduler", "nova-compute")
+WORKERS = {
+    "nova": ("nova-conductor", "nova-scheduler", "nova-compute"),
+    "cinder": ("cinder-scheduler", "cinder-volume"),
+}
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -88,7 +91,7 @@ def _digest(lock: Path) -> str:
 @contextmanager
 def _place(python: Path, folder: Path, secret: str) -> Iterator[tuple[Place, Processes]]:
     """Configuration, database and broker; what runs there ends with the block."""
-    for name in ("", "kept", "kept/nova", "locks", "staging", "tasks", "instances", "neutron"):
+    for name in ("", "kept", "kept/nova", "locks", "staging", "tasks", "instances", "neutron", "cinder"):
         (folder / name).mkdir(mode=0o700, exist_ok=True)
     ports = free_ports(2 * len(SERVICES) + 3)
     named = {service: (ports[2 * number], ports[2 * number + 1]) for number, service in enumerate(SERVICES)}
@@ -199,8 +202,10 @@ def _wait_for_apis(place: Place, processes: Processes, *services: str) -> None:
 
 
 def _start_workers(place: Place, processes: Processes) -> None:
-    for name in WORKERS:
-        processes.start(name, [place.programs / name, "--config-file", place.configuration("nova") / "nova.conf"])
+    for service, names in WORKERS.items():
+        settings = place.configuration(service) / f"{service}.conf"
+        for name in names:
+            processes.start(name, [place.programs / name, "--config-file", settings])
 
 
 def _write_clouds(place: Place, passwords: dict[str, str]) -> Path:
@@ -230,14 +235,17 @@ def _write_clouds(place: Place, passwords: dict[str, str]) -> Path:
 def _wait_for_workers(admin: openstack.connection.Connection, processes: Processes, since: datetime) -> None:
     """Until each has reported after it was started: what they reported in an earlier life is in the database too."""
 
-    def reported(name: str) -> bool:
+    asked = {"nova": admin.compute, "cinder": admin.block_storage}
+
+    def reported(service: str, name: str) -> bool:
         return any(
-            service.updated_at and datetime.fromisoformat(service.updated_at).replace(tzinfo=UTC) >= since
-            for service in admin.compute.services(binary=name)
+            worker.updated_at and datetime.fromisoformat(worker.updated_at).replace(tzinfo=UTC) >= since
+            for worker in asked[service].services(binary=name)
         )
 
-    for name in WORKERS:
-        processes.until(name, functools.partial(reported, name))
+    for service, names in WORKERS.items():
+        for name in names:
+            processes.until(name, functools.partial(reported, service, name))
 
 
 # ------------------------------------------------------------------------------------------------- from what was kept
@@ -340,6 +348,7 @@ def _make_databases(place: Place, processes: Processes) -> None:
         "keystone": ["keystone-manage", *_keystone_files(place), "db_sync"],
         "placement": ["placement-manage", "--config-dir", str(place.configuration("placement")), "db", "sync"],
         "glance": ["glance-manage", "--config-dir", str(place.configuration("glance")), "db_sync"],
+        "cinder": ["cinder-manage", "--config-dir", str(place.configuration("cinder")), "db", "sync"],
     }
     for name, command in tables.items():
         processes.start(f"tables of {name}", command)

@@ -193,6 +193,49 @@ class OpenStackCloud:
                 admin.network.delete_quota(project.id)
 
     @contextmanager
+    def volume_quota(self, **limits: int) -> Iterator[None]:
+        """Another quota of the project for ``volumes`` and their ``gigabytes`` in the block."""
+        with self._administrator() as admin:
+            project = admin.identity.find_project(self.project, ignore_missing=False)
+            admin.block_storage.update_quota_set(project, **limits)
+            try:
+                yield
+            finally:
+                admin.block_storage.revert_quota_set(project)
+
+    @contextmanager
+    def not_offered(self, service: str) -> Iterator[None]:
+        """The catalog does not have a service for clients that log in during the block."""
+        with self._administrator() as admin:
+            (entry,) = admin.identity.services(type=CATALOG[service][0])
+            admin.identity.update_service(entry, is_enabled=False)
+            try:
+                yield
+            finally:
+                admin.identity.update_service(entry, is_enabled=True)
+
+    @contextmanager
+    def host_with(self, *traits: str) -> Iterator[None]:
+        """The compute host is of a kind in the block that it is not (``HW_CPU_X86_SGX``)."""
+        with self._administrator() as admin:
+            (host,) = admin.placement.resource_providers()
+            path = f"/resource_providers/{host.id}/traits"
+            said = {"headers": {"OpenStack-API-Version": "placement 1.6"}}
+            told = admin.placement.get(path, **said).json()
+
+            def set_to(names: list[str]) -> None:
+                now = admin.placement.get(path, **said).json()["resource_provider_generation"]
+                body = {"resource_provider_generation": now, "traits": names}
+                answer = admin.placement.put(path, json=body, **said)
+                assert answer.status_code == 200, answer.text
+
+            set_to([*told["traits"], *traits])
+            try:
+                yield
+            finally:
+                set_to(told["traits"])
+
+    @contextmanager
     def away(self, service: str = "nova") -> Iterator[None]:
         """Nobody listens where a service is reached, until :meth:`back` or the end of the block."""
         self.processes.stop(service)
@@ -220,6 +263,7 @@ class OpenStackCloud:
 def clear(operator: Any) -> None:
     """Delete what is in the project, in an order in which nothing is still needed."""
     _clear_servers(operator)
+    _clear_volumes(operator.block_storage)
     _clear_network(operator)
     for image in list(operator.image.images(owner=operator.current_project_id)):
         operator.image.delete_image(image)
@@ -236,6 +280,17 @@ def _clear_servers(operator: Any) -> None:
         compute.delete_keypair(key)
     for group in list(compute.server_groups()):
         compute.delete_server_group(group)
+
+
+def _clear_volumes(storage: Any) -> None:
+    for snapshot in list(storage.snapshots()):
+        storage.delete_snapshot(snapshot)
+        storage.wait_for_delete(snapshot, interval=0.2)
+    volumes = list(storage.volumes())
+    for volume in volumes:
+        storage.delete_volume(volume)
+    for volume in volumes:
+        storage.wait_for_delete(volume, interval=0.2)
 
 
 def _clear_network(operator: Any) -> None:

@@ -12,13 +12,14 @@ HOST = "bed-host"
 EXTERNAL_NETWORK = "public"
 TOKEN_CACHE = 1
 """For how many seconds a service does not ask again whether a token is still good; five minutes, usually."""
-DATABASES = ("keystone", "glance", "placement", "nova_api", "nova_cell0", "nova", "neutron")
+DATABASES = ("keystone", "glance", "placement", "nova_api", "nova_cell0", "nova", "neutron", "cinder")
 CATALOG = {
     "keystone": ("identity", "/v3"),
     "glance": ("image", ""),
     "placement": ("placement", ""),
     "nova": ("compute", "/v2.1"),
     "neutron": ("network", ""),
+    "cinder": ("block-storage", "/v3"),
 }
 """Service to its type and the path of its endpoint."""
 SERVICES = tuple(CATALOG)
@@ -73,7 +74,7 @@ class Place:
 
 
 def write(place: Place) -> None:
-    """Write every file, and what makes neutron find the mechanism driver."""
+    """Write every file, and what makes neutron and cinder find their drivers."""
     for service, files in _files(place).items():
         folder = place.configuration(service)
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,14 +82,17 @@ def write(place: Place) -> None:
             path = folder / name
             path.touch(mode=0o600)
             path.write_text(content if isinstance(content, str) else _ini(content), encoding="utf-8")
+    # Its interface looks in the home folder, and nobody can tell it otherwise.
+    (place.folder / ".cinder").symlink_to(place.configuration("cinder"))
     information = place.folder / "python" / "openstack_bed-0.dist-info"
     information.mkdir(parents=True)
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: openstack-bed\nVersion: 0\n", encoding="utf-8")
     (information / "entry_points.txt").write_text(
         "[neutron.ml2.mechanism_drivers]\nbed = every_port_is_bound:EveryPortIsBound\n", encoding="utf-8"
     )
-    driver = Path(__file__).with_name("every_port_is_bound.py")
-    (information.parent / driver.name).write_text(driver.read_text(encoding="utf-8"), encoding="utf-8")
+    for name in ("every_port_is_bound.py", "every_volume_is_made.py"):
+        driver = Path(__file__).with_name(name)
+        (information.parent / name).write_text(driver.read_text(encoding="utf-8"), encoding="utf-8")
 
 
 def environment(place: Place) -> dict[str, str]:
@@ -210,6 +214,33 @@ def _files(place: Place) -> dict[str, dict[str, Sections | str]]:
             },
             "policy.yaml": "{}\n",
         },
+        "cinder": {"cinder.conf": _cinder(place, shipped / "cinder")},
+    }
+
+
+def _cinder(place: Place, shipped: Path) -> Sections:
+    """For the API, the scheduler and the volume host alike."""
+    return {
+        "DEFAULT": {
+            "use_stderr": "true",
+            "host": HOST,
+            "my_ip": "127.0.0.1",
+            "state_path": place.folder / "cinder",
+            "transport_url": place.broker,
+            "auth_strategy": "keystone",
+            "api_paste_config": shipped / "api-paste.ini",
+            "resource_query_filters_file": shipped / "resource_filters.json",
+            "glance_catalog_info": "image:glance:internalURL",
+            "enabled_backends": "bed",
+            "report_interval": 5,
+            "quota_volumes": 200,
+            "quota_gigabytes": 20000,
+        },
+        "bed": {"volume_driver": "every_volume_is_made.EveryVolumeIsMade", "volume_backend_name": "bed"},
+        "database": {"connection": place.database("cinder")},
+        "keystone_authtoken": _authtoken(place),
+        "coordination": {"backend_url": f"file://{place.folder / 'locks'}"},
+        "oslo_concurrency": {"lock_path": place.folder / "locks"},
     }
 
 
@@ -240,6 +271,7 @@ def _nova(place: Place) -> Sections:
         "glance": {"valid_interfaces": "internal", "region_name": REGION},
         "placement": {**_client(place), "valid_interfaces": "internal", "region_name": REGION},
         "neutron": {**_client(place), "valid_interfaces": "internal", "region_name": REGION},
+        "cinder": {**_client(place), "catalog_info": "block-storage::internalURL", "os_region_name": REGION},
         "compute": {"provider_config_location": place.configuration("nova")},
         "conductor": {"workers": 1},
         "scheduler": {"workers": 1},

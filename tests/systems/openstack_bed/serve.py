@@ -23,6 +23,7 @@ MODULES = {
     "placement": "placement.wsgi.api",
     "nova": "nova.wsgi.osapi_compute",
     "neutron": "neutron.wsgi.api",
+    "cinder": "cinder.wsgi.api",
 }
 THREADS = 16
 

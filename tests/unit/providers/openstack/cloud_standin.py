@@ -1,9 +1,10 @@
 """A stand-in for a cloud with block storage, in one process: cinder's volumes, and as much of the others as they need.
 
-The control plane of the tests has no cinder. This one speaks its protocol as far as the provider does: volumes with
-paging, metadata that an update replaces, quotas, what it refuses to remove. Its nova makes volumes as nova does (the
-same checks of the order, the same names, no metadata) and can fail half-way with volumes made. Keystone, glance and
-neutron hold what they are given and check nothing.
+A real cinder is asked in ``tests/systems``; this one does what that one cannot be told to do, and is there at once. It
+speaks cinder's protocol as far as the provider does: volumes with paging, metadata that an update replaces, quotas,
+what it refuses to remove. Its nova makes volumes as nova does (the same checks of the order, the same names, no
+metadata) and can fail half-way with volumes made. Keystone, glance and neutron hold what they are given and check
+nothing.
 """
 
 from __future__ import annotations
