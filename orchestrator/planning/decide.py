@@ -10,7 +10,7 @@ from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.differences import differences, differing_keys
 from orchestrator.planning.downtime import DowntimeKind, downtime_of
 from orchestrator.planning.observation import Observation, Presence
-from orchestrator.planning.plan import Change
+from orchestrator.planning.plan import Change, reason_unasked
 from orchestrator.planning.records import CONNECTS_TO, HOST, MACHINE, is_rehosted, targets_of
 from orchestrator.state.former import former_address
 from orchestrator.state.model import InstanceRecord, Lifecycle
@@ -125,6 +125,8 @@ def _decide(
     differing = differences(before, inputs)
     reasons = (*condition, *others, *wiring, *differing)
     if not reasons:
+        if seen is not None and seen.presence is Presence.UNKNOWN:
+            return _Decision(Action.NO_OP, (reason_unasked(seen),))
         return _Decision(Action.NO_OP, ("as wanted",))
     in_place = not instance.provider or "configure" in instance.operations or _is_reached_otherwise(before, inputs)
     if differing and (rehosted or not in_place):

@@ -13,6 +13,14 @@ from orchestrator.planning.observation import Observation
 from orchestrator.planning.substitution import Substitution
 from orchestrator.state.former import present_address
 
+_UNASKED = "could not be asked: "
+
+
+def reason_unasked(seen: Observation) -> str:
+    """Why nothing is done to what did not answer: it is taken to be as recorded."""
+    return f"{_UNASKED}{seen.detail or 'no answer'}"
+
+
 CHANGING = (Action.CREATE, Action.UPDATE, Action.MOVE, Action.REPLACE, Action.DELETE, Action.FORGET)
 
 
@@ -50,6 +58,10 @@ class Change:
         return self.action is Action.NO_OP
 
 
+def _is_unasked(change: Change) -> bool:
+    return bool(change.reasons) and change.reasons[0].startswith(_UNASKED)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What an apply would do.
@@ -78,6 +90,11 @@ class Plan:
     def is_empty(self) -> bool:
         """Whether every change is a no-op."""
         return all(change.is_noop for change in self.changes.values())
+
+    @property
+    def unasked(self) -> tuple[str, ...]:
+        """Addresses of what is taken to be as recorded because it could not be asked."""
+        return tuple(c.address for c in self.changes.values() if c.is_noop and _is_unasked(c))
 
     @property
     def is_partial(self) -> bool:

@@ -10,7 +10,7 @@ from orchestrator.planning.decide import Known, decide
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.graph import topological_order
 from orchestrator.planning.observation import Observation, Presence
-from orchestrator.planning.plan import Change, Plan
+from orchestrator.planning.plan import Change, Plan, reason_unasked
 from orchestrator.planning.records import HOST, MACHINE, instance_of_record, targets_of
 from orchestrator.planning.removals import Going, plan_removals
 from orchestrator.planning.selection import narrowed, select
@@ -112,7 +112,7 @@ def plan_refresh(prior: State, observed: Mapping[str, Observation]) -> Plan:
         seen = observed.get(address, Observation(Presence.UNKNOWN, "not looked at"))
         reasons = _to_take_over(record, seen)
         action = Action.REFRESH if reasons else Action.NO_OP
-        unasked = f"could not be asked: {seen.detail}" if seen.presence is Presence.UNKNOWN else "as recorded"
+        unasked = reason_unasked(seen) if seen.presence is Presence.UNKNOWN else "as recorded"
         instance = instance_of_record(record)
         changes[address] = Change(
             address, record.type, action, reasons or (unasked,), instance, observed=seen if reasons else None

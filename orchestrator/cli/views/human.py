@@ -179,12 +179,21 @@ def _summary(plan: Plan) -> list[str]:
     """Counts, and what stops while the plan is applied."""
     if plan.is_empty:
         wanted = "recorded" if plan.refresh_only else "wanted"
+        if plan.unasked:
+            told = _unasked(plan.unasked)
+            return [f"No changes, as far as is known: {told} could not be asked, and all else is as {wanted}."]
         return [f"No changes: {'what was asked for' if plan.targets else 'everything'} is as {wanted}."]
     counts = ", ".join(f"{count} {_VERBS[action]}" for action, count in plan.counts().items())
     stopping = [downtime.text for downtime in longest(change.downtime for change in plan.changes.values())]
     more = f"; and {len(stopping) - MOST_STOPPING} more" if len(stopping) > MOST_STOPPING else ""
     stops = "; ".join(stopping[:MOST_STOPPING]) + more if stopping else "none"
-    return [f"Changes: {counts}.", f"Downtime: {stops}."]
+    unasked = [f"Not asked, and taken to be as recorded: {_unasked(plan.unasked)}."] if plan.unasked else []
+    return [f"Changes: {counts}.", *unasked, f"Downtime: {stops}."]
+
+
+def _unasked(addresses: Sequence[str]) -> str:
+    more = f" and {len(addresses) - MOST_STOPPING} more" if len(addresses) > MOST_STOPPING else ""
+    return ", ".join(addresses[:MOST_STOPPING]) + more
 
 
 def _tree(changes: Sequence[Change], plan: Plan) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.cli.main import main
 from orchestrator.cli.views import human
+from orchestrator.planning.observation import Observation, Presence
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.planner import plan_apply
 from orchestrator.production.compile import compile_topology
@@ -58,6 +59,18 @@ def test_a_narrowed_or_refreshing_plan_says_so() -> None:
         "",
         "No changes: everything is as recorded.",
     ]
+
+
+def test_what_could_not_be_asked_is_not_said_to_be_as_wanted() -> None:
+    known = wanted(GOLDEN / "mask-detection")
+    seen = {"layer2-cloudvm[1]": Observation(Presence.UNKNOWN, "no credentials")}
+    lines = human.render_plan(plan_apply("demo", known, applied(known), seen), None).splitlines()
+    assert any(line.endswith("layer2-cloudvm[1]      no-op    could not be asked: no credentials") for line in lines)
+    assert lines[-1] == (
+        "No changes, as far as is known: layer2-cloudvm[1] could not be asked, and all else is as wanted."
+    )
+    both = plan_apply("demo", wanted(GOLDEN / "changes" / "more-memory"), applied(known), seen)
+    assert "Not asked, and taken to be as recorded: layer2-cloudvm[1]." in human.render_plan(both, None).splitlines()
 
 
 def test_a_saved_plan_is_for_its_owner_only_and_keeps_its_targets(

@@ -119,7 +119,11 @@ def test_a_stopped_machine_is_mended_and_its_cluster_looked_after() -> None:
 
 def test_what_cannot_be_asked_is_taken_to_be_as_recorded() -> None:
     seen = {"k3s": Observation(Presence.UNKNOWN, "no answer")}
-    assert plan_apply("demo", WANTED, applied(WANTED), seen).is_empty
+    plan = plan_apply("demo", WANTED, applied(WANTED), seen)
+    assert plan.is_empty
+    assert plan.unasked == ("k3s",)
+    assert plan.changes["k3s"].reasons == ("could not be asked: no answer",)
+    assert plan.changes["edge[0]"].reasons == ("as wanted",)
 
 
 def test_a_changed_property_updates_and_the_reason_names_it() -> None:

@@ -289,6 +289,27 @@ def test_all_that_a_cloud_would_refuse_is_said_before_anything_is_made(
     } <= findings
 
 
+def test_a_cloud_that_cannot_be_asked_is_not_taken_to_be_as_wanted(
+    deploy: Deploy, cloud: Guests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del cloud
+    file = template(tmp_path, 1)
+    apply(deploy, file)
+    with monkeypatch.context() as patch:
+        patch.delenv("AWS_SECRET_ACCESS_KEY")
+        patch.delenv("AWS_ACCESS_KEY_ID")
+        for told in (deploy("plan", file), apply(deploy, file)):
+            assert "could not be asked: There are no credentials for AWS." in told
+            assert "No changes, as far as is known: cloud[0] could not be asked" in told
+    assert "No changes: everything is as wanted." in deploy("plan", file)
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    assert "There are no credentials for AWS." in deploy("destroy", "shop", "--auto-approve", expect=1)
+    assert len(records()) == 1
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    deploy("destroy", "shop", "--auto-approve")
+    assert instances() == []
+
+
 def test_a_machine_made_by_hand_is_taken_over_and_kept(deploy: Deploy, cloud: Guests, tmp_path: Path) -> None:
     file = template(tmp_path, 2)
     order = {"ImageId": IMAGE, "InstanceType": "t3.small", "MinCount": 1, "MaxCount": 1}
