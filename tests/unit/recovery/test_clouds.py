@@ -302,10 +302,11 @@ def test_a_cloud_that_cannot_be_asked_is_not_taken_to_be_as_wanted(
             assert "could not be asked: There are no credentials for AWS." in told
             assert "No changes, as far as is known: cloud[0] could not be asked" in told
     assert "No changes: everything is as wanted." in deploy("plan", file)
-    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    assert "There are no credentials for AWS." in deploy("destroy", "shop", "--auto-approve", expect=1)
+    with monkeypatch.context() as patch:
+        patch.delenv("AWS_SECRET_ACCESS_KEY")
+        patch.delenv("AWS_ACCESS_KEY_ID")
+        assert "There are no credentials for AWS." in deploy("destroy", "shop", "--auto-approve", expect=1)
     assert len(records()) == 1
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     deploy("destroy", "shop", "--auto-approve")
     assert instances() == []
 
