@@ -13,6 +13,8 @@ from orchestrator.providers.cloud_errors import PASSING_STATUSES, CloudApiError
 
 _NO_ADDRESS = {"IpAddressGenerationFailure", "ExternalIpAddressExhausted", "NoMoreFixedIps"}
 _LONGEST = 600
+_POOL = re.compile(r": HTTPS?ConnectionPool\(.*\[(?:Errno -?\d+|SSL[^\]]*)\] ([^'\"()]*[^'\"() ]).*$", re.DOTALL)
+"""How the library tells that there is no connection, and in the end why."""
 
 RENEW = (
     "Renew them: clouds.yaml or the variables OS_*. An application credential or a token may have run out; a user may "
@@ -175,6 +177,6 @@ def _retry_after(headers: Mapping[str, str], text: str) -> float:
 
 def _readable(message: str) -> str:
     """On one line, and without what may be a secret: values that were refused, tokens, encoded texts."""
-    text = message.partition("Value:")[0] if "user_data" in message else message
+    text = _POOL.sub(r": \1", message.partition("Value:")[0] if "user_data" in message else message)
     text = re.sub(r"[A-Za-z0-9+/=_-]{64,}", "…", text)
     return re.sub(r"\s+", " ", text).strip().rstrip(".")[:_LONGEST]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Mapping
@@ -14,6 +15,10 @@ WHERE = (
     "Credentials are looked for where OpenStack clients look: clouds.yaml (in this folder, ~/.config/openstack or "
     "/etc/openstack, or OS_CLIENT_CONFIG_FILE) and the variables OS_*."
 )
+
+# What the libraries have to say is told as errors: without a handler, Python prints their warnings between our lines.
+for _library in ("keystoneauth", "openstack"):
+    logging.getLogger(_library).addHandler(logging.NullHandler())
 
 _ANSWER = 60
 """Seconds to wait for a connection, and for an answer, unless the settings say otherwise (``api_timeout``)."""

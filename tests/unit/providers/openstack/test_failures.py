@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
 import pytest
 from keystoneauth1 import exceptions as auth
+from keystoneauth1 import session
 
 from orchestrator.providers.openstack.failures import ApiError, refused, unreachable
 
@@ -117,3 +120,31 @@ def test_without_an_answer_it_is_said_why(error: Exception, summary: str, passin
     assert told.transient == passing
     assert not told.is_absent, "nothing that was asked about is said to be gone"
     assert told.resolution
+
+
+def test_without_a_connection_the_reason_is_told_and_not_how_the_library_met_it() -> None:
+    url = "https://127.0.0.1:9/v3"
+    with pytest.raises(auth.ConnectFailure) as met:
+        session.Session().get(url)
+    told = unreachable(met.value, "looking for machines", "cloud.example").detail
+    assert told.endswith(f"connection to {url}: Connection refused.")
+
+
+def test_a_certificate_that_is_not_trusted_is_told_by_its_reason() -> None:
+    long = (
+        "SSL exception connecting to https://cloud.example/v3: HTTPSConnectionPool(host='cloud.example', port=443): "
+        "Max retries exceeded with url: /v3 (Caused by SSLError(SSLCertVerificationError(1, "
+        "'[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate (_ssl.c:992)')))"
+    )
+    told = unreachable(auth.SSLError(long), "looking for machines", "cloud.example")
+    assert told.detail == (
+        "While looking for machines at cloud.example: SSL exception connecting to https://cloud.example/v3: "
+        "certificate verify failed: self-signed certificate."
+    )
+
+
+def test_warnings_of_the_library_are_not_printed_between_our_lines() -> None:
+    warns = "import logging; logging.getLogger('keystoneauth.identity.generic').warning('Failed to discover')"
+    program = f"import orchestrator.providers.openstack.settings; {warns}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
