@@ -11,27 +11,27 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock, local
 from typing import Any
-from urllib.parse import urlsplit
 
 from orchestrator.providers import waiting
 from orchestrator.providers.base import DeploymentTag
-from orchestrator.providers.openstack.api import MICROVERSION
 from orchestrator.providers.registry import load_provider, parallel_limit
 from scripts.bench_clouds_sides import ATTEMPTS, PHASES, Part, Result, Turn, environment, requests_for, run_ours
 
 ROOT = Path(__file__).resolve().parent.parent
+SYSTEMS = ROOT / os.environ.get("SYSTEMS_VENV", ".venv-systems")
 POLL_PAUSE = 0.5
 """Seconds between two looks of the bare SDK at servers that it waits for: the shortest pause of the provider."""
 POLLS = " to wait"
 """What distinguishes looks that wait for a server from others, where calls are counted."""
 
+Polling = Callable[[Callable[[], Any]], Any]
 _LONGEST = 300.0
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_VERSION = re.compile(r"^/v\d+(\.\d+)?(?=/)")
+_BASE = re.compile(r"https?://[^/]+(?:/v\d[\d.]*)?")
 
 _SERVER, _END, _PORTS = "POST /servers", "DELETE /servers/*", "GET /ports"
 _JOIN, _LEAVE = "PUT /routers/*/add_router_interface", "PUT /routers/*/remove_router_interface"
@@ -57,10 +57,11 @@ class Call:
     Attributes:
         phase: When.
         method: Of HTTP.
-        service: Host and port.
-        path: After the service's version, with what follows it.
+        service: Where, with the version.
+        path: What follows.
         body: What was sent.
         is_poll: Whether it was made to see if something has come to an end.
+        microversion: Of nova.
         status: Of the answer.
         answer: What came back.
     """
@@ -71,13 +72,14 @@ class Call:
     path: str
     body: Any
     is_poll: bool
+    microversion: str | None = None
     status: int = 0
     answer: Any = None
 
     @property
     def operation(self) -> str:
         """Method and path, with a star for each identifier or name."""
-        path = _ID.sub("*", self.path.partition("?")[0])
+        path = re.sub(f"{_ID.pattern}|[0-9a-f]{{32}}", "*", self.path.partition("?")[0])
         return f"{self.method} {re.sub('(?<=/os-keypairs)/.*', '/*', path)}"
 
     @property
@@ -114,10 +116,11 @@ class Recorder:
         own = [m for name, m in sys.modules.items() if name.startswith("orchestrator.") and hasattr(m, "wait_for")]
 
         def watched(session: Any, prepared: Any, **more: Any) -> Any:
-            url = urlsplit(prepared.url)
-            path = _VERSION.sub("", url.path) + (f"?{url.query}" if url.query else "")
+            service = _BASE.match(prepared.url).group()  # type: ignore[union-attr]
+            path, is_poll = prepared.url.removeprefix(service), getattr(self._thread, "waits", False)
             body = json.loads(prepared.body) if prepared.body else None
-            call = Call(self.phase, prepared.method, url.netloc, path, body, getattr(self._thread, "waits", False))
+            microversion = prepared.headers.get("X-OpenStack-Nova-API-Version")
+            call = Call(self.phase, prepared.method, service, path, body, is_poll, microversion)
             if self.phase:
                 with self._lock:
                     self.calls.append(call)
@@ -127,12 +130,9 @@ class Recorder:
                 call.answer = response.json()
             return response
 
-        def watched_wait(look: Callable[[], Any], *others: Any) -> Any:
-            return waits(lambda: self.polling(look), *others)
-
         requests.Session.send = watched  # type: ignore[method-assign]
         for module in own:
-            module.wait_for = watched_wait  # type: ignore[attr-defined]
+            module.wait_for = lambda look, *more, **named: waits(lambda: self.polling(look), *more, **named)  # type: ignore[attr-defined]
         try:
             yield
         finally:
@@ -207,22 +207,16 @@ class Replay:
     """Makes recorded calls again with nothing but the SDK; what they name is what came of the calls before them.
 
     Args:
-        connection: Of openstacksdk.
+        session: Of openstacksdk.
         steps: What is to be done.
         threads: How many of them.
-        polling: Called with each look at servers.
+        polling: Makes each look at servers that are waited for.
     """
 
     def __init__(
-        self,
-        connection: Any,
-        steps: Sequence[Step],
-        threads: int,
-        polling: Callable[[Callable[[], Any]], Any] = lambda look: look(),
+        self, session: Any, steps: Sequence[Step], threads: int, polling: Polling = lambda look: look()
     ) -> None:
-        services = (connection.compute, connection.network, connection.image)
-        self._adapters = {urlsplit(service.get_endpoint()).netloc: service for service in services}
-        self._compute = connection.compute
+        self._session = session
         self._steps = steps
         self._threads = threads
         self._polling = polling
@@ -260,13 +254,16 @@ class Replay:
             self._now[one] = self._find(item, answer)
 
     def _send(self, call: Call) -> Any:
-        adapter = self._adapters[call.service]
         path, body = self._renamed(call.path), self._renamed(call.body)
-        more = {"microversion": MICROVERSION} if adapter is self._compute else {}
-        if body is not None:
-            more["json"] = body
         for _ in range(ATTEMPTS):
-            response = adapter.request(path, call.method, raise_exc=False, **more)
+            response = self._session.request(
+                call.service + path,
+                call.method,
+                raise_exc=False,
+                microversion=call.microversion,
+                microversion_service_type="compute",
+                **({} if body is None else {"json": body}),
+            )
             if response.status_code < 400 or call.method == "GET":
                 return response.json() if response.content and response.status_code < 400 else None
             if response.status_code not in {409, 500, 503}:
@@ -295,9 +292,12 @@ class Replay:
         """Look at all servers by one list, again and again, until what was asked for is so."""
         ends = time.monotonic() + _LONGEST
         waiting = [self._running[number] for number in asked if number in self._running] or [self._gone]
+        nova = replace(self._steps[asked[0]].call, method="GET", path="/servers/detail", body=None)
         try:
-            self._over[asked[0]].result()
-            while not see(asked, self._servers()) and time.monotonic() < ends:
+            # The provider does not look before all are asked to go either.
+            for number in asked[:1] if see == self._see_running else asked:
+                self._over[number].result()
+            while not see(asked, self._servers(nova)) and time.monotonic() < ends:
                 time.sleep(POLL_PAUSE)
             for future in waiting:
                 future.result(0)
@@ -319,22 +319,16 @@ class Replay:
                 self._running[number].set_result(None)
         return all(self._running[number].done() for number in asked)
 
-    def _see_gone(self, asked: Sequence[int], states: Mapping[str, str]) -> bool:
-        if states or not all(self._over[number].done() for number in asked):
-            return False
-        self._gone.set_result(None)
-        return True
+    def _see_gone(self, _: Sequence[int], states: Mapping[str, str]) -> bool:
+        if not states:
+            self._gone.set_result(None)
+        return not states
 
-    def _servers(self) -> dict[str, str]:
+    def _servers(self, nova: Call) -> dict[str, str]:
         """State of each server of ours, by identifier."""
-
-        def look() -> dict[str, str]:
-            told = self._compute.request("/servers/detail", "GET", microversion=MICROVERSION).json()["servers"]
-            return {server["id"]: server["status"] for server in told if server["id"] in ours}
-
         ours = set(self._now.values())
-        found: dict[str, str] = self._polling(look)
-        return found
+        listed: list[dict[str, str]] = self._polling(lambda: self._send(nova))["servers"]
+        return {server["id"]: server["status"] for server in listed if server["id"] in ours}
 
 
 def _counterparts(recorded: Any, answer: Any) -> dict[str, str]:
@@ -343,17 +337,13 @@ def _counterparts(recorded: Any, answer: Any) -> dict[str, str]:
     return {one["id"]: other["id"] for one, other in zip(before, now, strict=False)}
 
 
-def _environment() -> Path:
-    return ROOT / os.environ.get("SYSTEMS_VENV", ".venv-systems")
-
-
 def missing_openstack() -> str:
     """What is not installed of all that the control plane needs, and how to get it; empty if nothing."""
     from tests.systems.openstack_bed import bed
 
     lacking = bed.missing()
-    if not lacking and not (_environment() / ".stamp-requirements-systems.lock").is_file():
-        lacking = f"{_environment().name}, the environment with OpenStack's services, is not there"
+    if not lacking and not (SYSTEMS / ".stamp-requirements-systems.lock").is_file():
+        lacking = f"{SYSTEMS.name}, the environment with OpenStack's services, is not there"
     return f"{lacking}. `scripts/bootstrap systems` installs what it takes (1.5 GB)." if lacking else ""
 
 
@@ -364,7 +354,7 @@ def measure_openstack(machines: int, turns: int) -> Result:
 
     if lacking := missing_openstack():
         raise RuntimeError(lacking)
-    python, lock = _environment() / "bin" / "python", ROOT / "requirements-systems.lock"
+    python, lock = SYSTEMS / "bin" / "python", ROOT / "requirements-systems.lock"
     taken: list[Turn] = []
     with ExitStack() as stack:
         cloud = stack.enter_context(bed.running(python, lock))
@@ -398,7 +388,7 @@ def measure_ours(name: str, requests: Sequence[Any]) -> tuple[Part, list[Call]]:
 def measure_bare(connection: Any, calls: Sequence[Call], threads: int) -> Part:
     """What the SDK takes for the same calls."""
     recorder, part = Recorder(), Part()
-    replay = Replay(connection, plan(calls), threads, recorder.polling)
+    replay = Replay(connection.session, plan(calls), threads, recorder.polling)
     with recorder.watching():
         for phase in PHASES:
             recorder.begin(phase)

@@ -68,8 +68,10 @@ IMAGE, NETWORK, SUBNET, GROUP, SERVER, PORT, ADDRESS = (_id(number) for number i
 
 
 def _call(method: str, path: str, body: Any = None, answer: Any = None, **more: Any) -> Call:
-    service = "nova:1" if path.startswith("/servers") else "neutron:1"
-    return Call(more.pop("phase", "up"), method, service, path, body, more.pop("is_poll", False), 200, answer)
+    is_nova = path.startswith("/servers")
+    service = "http://nova:1/v2.1" if is_nova else "http://neutron:1/v2.0"
+    phase, is_poll = more.pop("phase", "up"), more.pop("is_poll", False)
+    return Call(phase, method, service, path, body, is_poll, "2.61" if is_nova else None, 200, answer)
 
 
 def _recorded() -> list[Call]:
@@ -117,9 +119,11 @@ class _Sdk:
     looks: int = 0
     lock: Any = field(default_factory=Lock)
 
-    def __post_init__(self) -> None:
-        self.compute = _Adapter(self, "http://nova:1/v2.1")
-        self.network = self.image = _Adapter(self, "http://neutron:1/v2.0")
+    def request(self, url: str, method: str, **more: Any) -> _Answer:
+        service, path = url.partition("/v2.")[0], url.partition("/v2.")[2][1:]
+        assert (service, more["microversion"]) in {("http://nova:1", "2.61"), ("http://neutron:1", None)}
+        with self.lock:
+            return self.answer(method, path, more.get("json"))
 
     def answer(self, method: str, path: str, body: Any) -> _Answer:
         self.sent.append((method, path, body))
@@ -142,20 +146,6 @@ class _Sdk:
 
     def _port(self, server: str) -> dict[str, str]:
         return {"id": _id(51), "device_id": server, "device_owner": "compute:nova"}
-
-
-@dataclass
-class _Adapter:
-    sdk: _Sdk
-    url: str
-
-    def get_endpoint(self) -> str:
-        return self.url
-
-    def request(self, path: str, method: str, **more: Any) -> _Answer:
-        assert ("microversion" in more) == ("nova" in self.url)
-        with self.sdk.lock:
-            return self.sdk.answer(method, path, more.get("json"))
 
 
 @pytest.fixture
