@@ -13,7 +13,8 @@ def wanted_in_words(request: MachineRequest) -> str:
     """What a machine has to have."""
     parts = [f"{request.cpus} cores of {request.architecture}", f"{request.memory_mb} MB of memory"]
     if wants_gpu(request):
-        parts.append(f"{gpus_wanted(request)} graphics processors {request.gpu_model}".rstrip())
+        count = gpus_wanted(request)
+        parts.append(f"{count} graphics processor{'s' if count != 1 else ''} {request.gpu_model}".rstrip())
     if request.gpu_memory_mb:
         parts.append(f"{request.gpu_memory_mb} MB of graphics memory")
     named = (

@@ -36,6 +36,14 @@ class Api:
         # The library looks at AWS_DEFAULT_REGION only; other clients of AWS at this one too.
         return self._given or os.environ.get("AWS_REGION") or str(self._open().region_name or "")
 
+    def knows_region(self) -> bool:
+        """Whether the library has ever heard of the region; it is not asked whether it is there."""
+        session = self._open()
+        return any(
+            self.region in session.get_available_regions("ec2", partition_name=partition, allow_non_regional=True)
+            for partition in session.get_available_partitions()
+        )
+
     def call(self, operation: str, doing: str, *, service: str = "ec2", **arguments: Any) -> dict[str, Any]:
         """Call an operation.
 

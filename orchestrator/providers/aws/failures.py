@@ -160,6 +160,7 @@ def _retry_after(error: ClientError) -> float:
 
 
 def _readable(message: str) -> str:
-    """On one line, and without the encoded text that only AWS itself can read."""
+    """On one line, without the encoded text that only AWS itself can read, and without passwords in addresses."""
     text, _, _ = message.partition("Encoded authorization failure message:")
+    text = re.sub(r"://[^/\s@]+@", "://***@", text)  # who names an endpoint with a password in it
     return re.sub(r"\s+", " ", text).strip().rstrip(".")[:_LONGEST]

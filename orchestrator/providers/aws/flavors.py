@@ -79,6 +79,14 @@ class Flavor:
             size *= _ARM
         return (self.gpus * self.gpu_memory_mb, size, self.cpus, not self.current)
 
+    def in_words(self) -> str:
+        """Its name, and what a person wants to know of it."""
+        parts = [f"{self.cpus} cores", f"{self.memory_mb / 1024:g} GiB of memory"]
+        if self.gpus:
+            models = ", ".join(self.gpu_models)
+            parts.append(f"{self.gpus} of {models} with {self.gpu_memory_mb} MiB")
+        return f"{self.name} ({', '.join(parts)})"
+
 
 def parse_flavor(described: Mapping[str, Any]) -> Flavor:
     """A size from EC2's description."""
@@ -195,7 +203,6 @@ class Flavors:
             raise ProviderError(
                 "No flavor has what is asked for.",
                 detail=f"{request.address} needs SGX. {SGX_IS_NOT_OFFERED}",
-                resolution="Put it on another cloud or on machines of your own.",
             )
         for flavor in self._in_order(request):
             if self.zones(flavor.name):

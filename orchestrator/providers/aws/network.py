@@ -58,6 +58,9 @@ class SharedParts:
         """The user's own subnet, or the first of the user's own network; ``None`` if neither is given."""
         if subnet := setting(request, SUBNET):
             filters, named = [{"Name": "subnet-id", "Values": [subnet]}], f"the subnet {subnet}"
+            if network := setting(request, NETWORK):
+                filters.append({"Name": "vpc-id", "Values": [network]})
+                named += f" of the network {network}"
         elif network := setting(request, NETWORK):
             filters, named = [{"Name": "vpc-id", "Values": [network]}], f"a subnet in the network {network}"
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from orchestrator.providers.aws.flavors import Flavor, Flavors
 from orchestrator.providers.aws.images import Images
 from orchestrator.providers.aws.instances import ALIVE, Instances, check_devices
 from orchestrator.providers.aws.network import SharedParts, Subnet
+from orchestrator.providers.aws.tags import check_labels
 from orchestrator.providers.aws.way_out import nat_gateways_of
 from orchestrator.providers.base import MachineRequest
 from orchestrator.providers.cloud_parts import KEY_NAME, NETWORK, SUBNET, ZONE, setting
@@ -66,15 +67,27 @@ class Preflight:
             return []
         refused = list(found_by([lambda: self._api.call("get_caller_identity", "asking who we are", service="sts")]))
         if refused:
-            return refused
+            return [*refused, *self._about_region()]
         found: list[Diagnostic] = []
         chosen: dict[str, Flavor] = {}
         for request in requests:
             found += self._one(request, chosen)
+        found += _chosen_sizes(requests, chosen)
         found += self._limits(requests, chosen)
         if not has_errors(found):
             found += self._rights(requests[0], chosen)
+        if has_errors(found):
+            found += self._about_region()
         return list(dict.fromkeys(found))
+
+    def _about_region(self) -> Iterator[Diagnostic]:
+        """Whether the reason may be that there is no such region, whose name is a part of what is asked."""
+        if not self._api.knows_region():
+            yield warning(
+                "The region of AWS is not known.",
+                f"This version knows no region {self._api.region!r}. See that the image (operatingSystemImageId) or "
+                "--provider names the right one.",
+            )
 
     def _one(self, request: MachineRequest, chosen: dict[str, Flavor]) -> Iterator[Diagnostic]:
         """Image, flavor, subnet, zone and key of one machine."""
@@ -94,7 +107,8 @@ class Preflight:
                 pick_zones(self._flavors.zones(flavor.name), request, flavor, subnet[0])
 
         checks: list[Callable[[], object]] = [look_at_image, look_at_flavor, look_at_subnet, look_at_zone]
-        yield from found_by([*checks, lambda: self._check_key(request)], request.address)
+        checks += [lambda: self._check_key(request), lambda: check_labels(request)]
+        yield from found_by(checks, request.address)
 
     def _check_key(self, request: MachineRequest) -> None:
         name = setting(request, KEY_NAME)
@@ -213,6 +227,22 @@ class Preflight:
                 yield warning(
                     "Whether machines may be made could not be tried.", problem.detail, address=request.address
                 )
+
+
+def _chosen_sizes(requests: Sequence[MachineRequest], chosen: Mapping[str, Flavor]) -> Iterator[Diagnostic]:
+    """What was chosen where nobody named a size, each once: it is what is paid for."""
+    addresses: dict[Flavor, list[str]] = {}
+    for request in requests:
+        if not request.flavor and request.address in chosen:
+            addresses.setdefault(chosen[request.address], []).append(request.address)
+    for flavor, named in addresses.items():
+        more = f" and {len(named) - 1} more" if named[1:] else ""
+        yield note(
+            "A flavor was chosen.",
+            f"{named[0]}{more}: {flavor.in_words()}. It comes first of all that have what is asked for, in the order "
+            "that docs/clouds.md tells. `flavorName` names another.",
+            address=named[0],
+        )
 
 
 def pick_zones(

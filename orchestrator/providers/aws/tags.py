@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from orchestrator.errors import ProviderError
 from orchestrator.providers import cloud_parts
 from orchestrator.providers.base import DeploymentTag, MachineRequest
-from orchestrator.providers.cloud_parts import ADDRESS, DEPLOYMENT, LINEAGE, label_names, part_name
+from orchestrator.providers.cloud_parts import ADDRESS, DEPLOYMENT, LINEAGE, label_names, labels_of, part_name
 from orchestrator.topology.model import Value
 
 PART = "continuum:part"
 """What a part is for, where a deployment has several of its kind."""
 
 NAME = "Name"
+
+_MOST, _LONGEST_NAME, _LONGEST = 40, 128, 256
+"""What AWS takes: fifty tags for anything, with those of ours, and so many characters in a name and a value."""
 
 
 def part_tags(request: MachineRequest, what: str, address: str = "") -> dict[str, str]:
@@ -35,6 +39,29 @@ def machine_tags(request: MachineRequest, *, with_host_key: bool = True) -> dict
 def name_tag(request: MachineRequest) -> dict[str, str]:
     """What a machine is called."""
     return {NAME: part_name(request.deployment, request.hostname)}
+
+
+def check_labels(request: MachineRequest) -> None:
+    """See that AWS takes the user's tags.
+
+    Raises:
+        ProviderError: If it does not; all of it at once.
+    """
+    labels = labels_of(request)
+    wrong = [f"{name!r} is AWS's own" for name in labels if name.lower().startswith("aws:")]
+    wrong += [f"{name!r} is set by this program" for name in labels if name == NAME]
+    wrong += [f"the name {name[:40] + '…'!r} is longer than {_LONGEST_NAME}" for name in labels if name[_LONGEST_NAME:]]
+    wrong += [f"the value of {name[:40]!r} is longer than {_LONGEST}" for name, v in labels.items() if v[_LONGEST:]]
+    if len(labels) > _MOST:
+        wrong.append(f"there are {len(labels)} of them, and there is room for {_MOST} beside those of this program")
+    elif len(",".join(labels)) > _LONGEST:
+        wrong.append(f"all names together, which a tag of ours keeps, are longer than {_LONGEST}")
+    if wrong:
+        raise ProviderError(
+            "AWS does not take the tags.",
+            detail=f"{request.address} is to be tagged by --tags: {'; '.join(wrong)}.",
+            resolution="Name others, or fewer.",
+        )
 
 
 def set_labels(tags: Mapping[str, str]) -> dict[str, Value]:

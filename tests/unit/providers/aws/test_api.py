@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import ProviderError
+from orchestrator.providers.aws.failures import unreachable
 from orchestrator.providers.aws.provider import AwsProvider
 from orchestrator.providers.base import DeploymentTag
 from tests.contract.aws_bed import REGION
@@ -31,3 +32,10 @@ def test_whoever_answers_has_to_show_a_certificate_that_is_known(
         monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate[0]))
         assert AwsProvider(REGION).find(DEPLOYMENT) == []
         assert api.calls == ["DescribeInstances"]
+
+
+def test_a_password_in_an_address_is_told_to_nobody() -> None:
+    reason = ValueError('Could not connect to the endpoint URL: "https://me:secret@proxy.example:1/"')
+    told = unreachable(reason, "asking", "eu-central-1", passing=True)
+    assert "secret" not in str(told)
+    assert "https://***@proxy.example:1/" in told.detail

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Event
 from typing import Any
 
@@ -319,6 +320,63 @@ def test_a_volume_that_somebody_took_is_told_and_what_others_attach_is_not(bed: 
     assert taken in {r.id for r in provider.leftovers(bed.deployment)}
     provider.release(bed.deployment)
     assert provider.leftovers(bed.deployment) == [], "what was taken off is still ours"
+
+
+def test_the_size_that_is_paid_for_is_told_where_nobody_named_one(bed: Bed) -> None:
+    requests = [bed.request(index, flavor="", cpus=3, memory_mb=5000) for index in range(3)]
+    (found,) = [f for f in bed.provider().check([*requests, bed.request(3)]) if f.summary == "A flavor was chosen."]
+    chosen = bed.provider()._flavors.choose(requests[0])
+    assert (found.severity, found.address) == ("note", "edge[0]")
+    told = f"edge[0] and 2 more: {chosen.name} ({chosen.cpus} cores, {chosen.memory_mb / 1024:g} GiB of memory)."
+    assert found.detail.startswith(told)
+    fast = replace(chosen, name="p3.2xlarge", gpus=1, gpu_memory_mb=16384, gpu_models=("NVIDIA V100",))
+    assert "1 of NVIDIA V100 with 16384 MiB" in fast.in_words()
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ("AWS:team=vision,Name=mine", "'AWS:team' is AWS's own; 'Name' is set by this program"),
+        (f"{'n' * 129}=x,team={'v' * 257}", "is longer than 128; the value of 'team' is longer than 256"),
+        (",".join(f"t{n}=1" for n in range(41)), "there are 41 of them, and there is room for 40"),
+        (",".join(f"{'n' * 60}{n}=1" for n in range(5)), "all names together"),
+    ],
+)
+def test_tags_that_aws_does_not_take_are_refused_beforehand(bed: Bed, tags: str, said: str) -> None:
+    found = [f for f in bed.provider().check([bed.request(settings={"tags": tags})]) if f.is_error]
+    assert [f.summary for f in found] == ["AWS does not take the tags."]
+    assert said in found[0].detail
+    whole = ",".join(f"t{n}=1" for n in range(40))
+    assert not [f for f in bed.provider().check([bed.request(settings={"tags": whole})]) if f.is_error]
+
+
+def test_a_subnet_of_another_network_is_refused(bed: Bed) -> None:
+    client = bed.ground.client
+    one, two = (client.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"] for _ in range(2))
+    subnet = client.create_subnet(VpcId=one, CidrBlock="10.9.1.0/24")["Subnet"]["SubnetId"]
+
+    def refusals(network: str) -> list[str]:
+        request = bed.request(settings={"subnet": subnet, "network": network})
+        return [f.detail for f in bed.provider().check([request]) if f.is_error]
+
+    assert refusals(one) == []
+    (told,) = refusals(two)
+    assert f"the subnet {subnet} of the network {two}, which {REGION} does not have" in told
+    client.delete_subnet(SubnetId=subnet)
+    for network in (one, two):
+        client.delete_vpc(VpcId=network)
+
+
+def test_a_region_that_nobody_knows_is_told_with_what_follows_from_it(bed: Bed) -> None:
+    for place, is_known in ((REGION, True), ("eu-nowhere-1", False)):
+        bed.api.refuse("GetCallerIdentity", "InvalidClientTokenId", "The token is invalid.", status=403)
+        refused, *more = AwsProvider(place).check([bed.request()])
+        assert refused.summary == "AWS does not accept the credentials."
+        assert [f.summary for f in more] == ([] if is_known else ["The region of AWS is not known."])
+        assert all(f"region {place!r}" in f.detail for f in more)
+    found = AwsProvider("eu-nowhere-1").check([bed.request()])
+    assert found[-1].summary == "The region of AWS is not known."
+    assert "The region of AWS is not known." not in {f.summary for f in bed.provider().check([bed.request()])}
 
 
 def test_more_volumes_than_there_is_room_for_are_refused_beforehand(bed: Bed) -> None:
