@@ -75,9 +75,13 @@ def check_adoptable(
         raise two_of_them(_machine_in_words(request), [other, machine_id])
 
 
-def gone(cloud: str, kind: str, machine_id: str) -> ProviderError:
+class MachineGoneError(ProviderError):
+    """A machine is not there."""
+
+
+def gone(cloud: str, kind: str, machine_id: str) -> MachineGoneError:
     """A machine is not there any longer."""
-    return ProviderError(
+    return MachineGoneError(
         "The machine is gone.",
         detail=f"{cloud} has no {kind} {machine_id} any longer.",
         resolution="Apply again: it makes the machine anew.",

@@ -22,6 +22,7 @@ from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.planner import Wanted
 from orchestrator.planning.records import FRONT
 from orchestrator.providers.base import Cloud, MachineState
+from orchestrator.providers.ownership import MachineGoneError
 from orchestrator.providers.registry import is_cloud, load_provider
 from orchestrator.remote.entry import target_of
 from orchestrator.services.deployment import OpenDeployment
@@ -80,7 +81,8 @@ def adopt_machine(
         tell: Called with lines of progress.
 
     Raises:
-        UsageError: If the address is none of a cloud's machine, or has a machine; or the machine is another's.
+        UsageError: If the address is none of a cloud's machine, or has a machine; or the machine is another's or not
+            there.
         ProviderError: If the cloud refuses.
         RemoteError: If nobody can log in; the record then says what is known, and the import can be repeated.
     """
@@ -112,8 +114,10 @@ def adopt_machine(
     try:
         key = authorized_key(opened.secrets, opened.folder)
         machine = provider.adopt(machine_id, machine_request(instance, context.tag, token, key))
-    except BaseException:
+    except BaseException as failure:
         session.record(before) if before is not None else session.remove(address)
+        if isinstance(failure, MachineGoneError):
+            raise _absent(instance, machine_id) from failure
         raise
     told = attributes_of(machine, hostname_of(instance))
     told |= {"host_key": owner.host_key, "user": owner.user or machine.user, ADOPTED: True}
@@ -134,6 +138,15 @@ def adopt_machine(
     session.record(record)
     session.snapshot()
     return record
+
+
+def _absent(instance: DesiredInstance, machine_id: str) -> UsageError:
+    return UsageError(
+        "There is no such machine.",
+        detail=f"{instance.provider} has no machine {machine_id} that {instance.address} could be.",
+        resolution="Look its identifier up at the cloud; it has to be at the place that the image, or --provider, "
+        "names.",
+    )
 
 
 def _check(opened: OpenDeployment, wanted: Wanted, address: str, machine_id: str) -> DesiredInstance:

@@ -314,6 +314,10 @@ def test_a_cloud_that_cannot_be_asked_is_not_taken_to_be_as_wanted(
 def test_a_machine_made_by_hand_is_taken_over_and_kept(deploy: Deploy, cloud: Guests, tmp_path: Path) -> None:
     file = template(tmp_path, 2)
     order = {"ImageId": IMAGE, "InstanceType": "t3.small", "MinCount": 1, "MaxCount": 1}
+    for absent in ("i-0123456789abcdef0", "no-identifier"):
+        refused = deploy("import", file, "cloud[0]", absent, *FROM, expect=2)
+        assert f"aws/{REGION} has no machine {absent} that cloud[0] could be." in refused
+    assert records() == {}
     (made,) = ec2().run_instances(**order)["Instances"]
     server = cloud.boot_by_hand(made["InstanceId"], write_key(tmp_path / "owner"))
     login = ("--user", USER, "--key", tmp_path / "owner", "--host-key", server.host_key)
