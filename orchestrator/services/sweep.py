@@ -120,12 +120,12 @@ def find_unknown(asked: Sequence[str] = (), seconds: float = PATIENCE) -> Sweep:
         UsageError: If there is no place to look at, or a name is no cloud.
         StateError: If not all states can be asked.
     """
-    wrong = [name for name in asked if not is_cloud(name)]
+    wrong = [name for name in asked if not (is_cloud(name) and name.partition("/")[2])]
     if wrong:
         clouds = ", ".join(f"{name}/PLACE" for name in sorted(PROVIDERS) if is_cloud(name)) or "none"
         raise UsageError(
             "No such cloud.",
-            detail=f"{', '.join(wrong)} was given; this version has: {clouds}.",
+            detail=f"{', '.join(wrong)} was given, which is no cloud with its place; this version has: {clouds}.",
             resolution="Name a cloud with its place, for example aws/eu-central-1.",
         )
     known = known_states()

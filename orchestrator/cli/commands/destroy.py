@@ -78,7 +78,7 @@ def _destroy(args: argparse.Namespace, console: Console, opened: OpenDeployment)
     show(
         args,
         console,
-        f"\n{opened.name}: {total} instances removed in {console.elapsed():.0f} s. "
+        f"\n{opened.name}: {total} instance{'s' if total != 1 else ''} removed in {console.elapsed():.0f} s. "
         f"Looked for leftovers by tag (providers: {', '.join(asked) or 'none'}): nothing is left.",
     )
     return 0

@@ -239,7 +239,7 @@ def approve(args: argparse.Namespace, console: Console, question: str, cancel: E
         raise UsageError(
             "Nobody is there to approve.",
             detail="Standard input or error is no terminal, so the question whether to go on cannot be asked.",
-            resolution="Look at `deploy plan`, then run this again with --auto-approve.",
+            resolution="Look at what would be done, then run this again with --auto-approve.",
         )
     return console.ask(question, cancel)
 

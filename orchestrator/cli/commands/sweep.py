@@ -7,6 +7,7 @@ import argparse
 from orchestrator.cli.commands import options
 from orchestrator.cli.console import Console
 from orchestrator.cli.views import sweep as views
+from orchestrator.errors import UsageError
 from orchestrator.services.sweep import Left, find_unknown, remove_unknown
 
 
@@ -17,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="CLOUD/PLACE",
         action="append",
         default=[],
-        help="where to look, e.g. aws/eu-central-1; may be repeated (default: all that the states here name)",
+        help="where to look, e.g. aws/eu-central-1; several with commas, or repeated (default: all that the states here name)",
     )
     parser.add_argument("--remove", action="store_true", help="remove what is found, after asking")
     parser.add_argument("--auto-approve", action="store_true", help="do not ask (needed without a terminal)")
@@ -26,7 +27,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Sweep; 1 if something could not be asked or is left."""
-    found = find_unknown(args.provider)
+    if args.auto_approve and not args.remove:
+        raise UsageError(
+            "--auto-approve needs --remove.",
+            detail="Without --remove things are only listed, and nothing is asked.",
+            resolution="Add --remove, or leave --auto-approve out.",
+        )
+    asked = [name.strip() for text in args.provider for name in text.split(",") if name.strip()]
+    found = find_unknown(tuple(dict.fromkeys(asked)))
     left: tuple[Left, ...] | None = None
     if not args.json:
         console.result(views.render(found))

@@ -148,8 +148,20 @@ def test_clouds_have_to_be_named_somewhere(sky: Sky, deploy: Deploy) -> None:
     del sky
     assert "No cloud is named." in deploy(expect=2)[1]
     assert "aws/PLACE" in deploy("--provider", "local", expect=2)[1]
+    assert "aws was given, which is no cloud with its place" in deploy("--provider", "aws", expect=2)[1]
     with pytest.raises(Exception, match="No such cloud"):
         find_unknown(["nowhere/x"])
+
+
+def test_several_places_are_asked_once_each_and_nothing_is_approved_for_nothing(sky: Sky, deploy: Deploy) -> None:
+    make("shop", "lost")
+    out, _ = deploy("--provider", "aws/one,aws/two", "--provider", "aws/one", "--json")
+    assert [p["provider"] for p in json.loads(out)["providers"]] == ["aws/one", "aws/two"]
+    _, err = deploy("--provider", "aws/one", "--auto-approve", expect=2)
+    assert "--auto-approve needs --remove." in err
+    _, err = deploy("--provider", "aws/one", "--remove", expect=2)
+    assert "Look at what would be done, then run this again with --auto-approve." in err
+    assert sky.asked
 
 
 def test_the_age_is_that_of_the_oldest_thing() -> None:
