@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="CLOUD/PLACE",
         action="append",
         default=[],
-        help="where to look, e.g. aws/eu-central-1; several with commas, or repeated (default: all that the states here name)",
+        help="where to look, e.g. aws/eu-central-1; several with commas (default: all that the states here name)",
     )
     parser.add_argument("--remove", action="store_true", help="remove what is found, after asking")
     parser.add_argument("--auto-approve", action="store_true", help="do not ask (needed without a terminal)")
