@@ -40,6 +40,11 @@ class Call:
         """Whether it finds nothing that is named later: nobody makes the main route table of a network by himself."""
         return self.operation.startswith("Describe") and self.operation != "DescribeRouteTables"
 
+    @property
+    def ends(self) -> bool:
+        """Whether it removes something."""
+        return self.operation.startswith(("Delete", "Detach", "Disassociate", "Release"))
+
 
 class Recorder:
     """Writes down all calls of boto3."""
@@ -76,16 +81,23 @@ class Recorder:
             BaseClient._make_api_call = real
 
 
-def _repeated(act: Callable[[], Any]) -> Any:
-    """What comes of it; the emulator fails now and then while it is asked and changed at the same time."""
+def _repeated(act: Callable[[], Any], *, is_gone: bool) -> Any:
+    """What comes of it; the emulator fails now and then while it is asked and changed at the same time.
+
+    Args:
+        act: Makes a call.
+        is_gone: Whether all is well if what it names is gone: an address may go with its machine, or before it.
+    """
     from botocore.exceptions import BotoCoreError, ClientError
 
     for _ in range(ATTEMPTS):
         try:
             return act()
         except (BotoCoreError, ClientError) as problem:
-            status = getattr(problem, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-            if status < 500:
+            told = getattr(problem, "response", {})
+            if is_gone and str(told.get("Error", {}).get("Code")).endswith("NotFound"):
+                return {}
+            if told.get("ResponseMetadata", {}).get("HTTPStatusCode", 500) < 500:
                 raise
     return act()
 
@@ -129,8 +141,8 @@ class Replay:
             future.result()
         arguments = self._named(call.arguments)
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", call.operation).lower()
-        answer = _repeated(lambda: getattr(self._client, name)(**arguments))
-        return dict(zip(call.ids, _ids(answer) if call.ids else [], strict=True))
+        answer = _repeated(lambda: getattr(self._client, name)(**arguments), is_gone=call.ends)
+        return dict(zip(call.ids, _ids(answer), strict=True)) if call.ids and answer else {}
 
     def _named(self, value: Any) -> Any:
         """The arguments with what they name as it is called now."""
