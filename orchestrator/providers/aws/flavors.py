@@ -54,6 +54,7 @@ class Flavor:
         uefi: Whether it boots as secure boot needs it.
         tpm: Whether it has a TPM to measure with.
         current: Whether AWS calls it up to date.
+        old: Whether it runs on Xen, which only older families do; later ones with as much cost less.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Flavor:
     uefi: bool = False
     tpm: bool = False
     current: bool = True
+    old: bool = False
 
     @property
     def cost(self) -> tuple[float, ...]:
@@ -77,7 +79,7 @@ class Flavor:
         size = _BURSTABLE * memory if self.burstable else _CORE * self.cpus + memory
         if "x86_64" not in self.architectures:
             size *= _ARM
-        return (self.gpus * self.gpu_memory_mb, size, self.cpus, not self.current)
+        return (self.gpus * self.gpu_memory_mb, size, self.cpus, not self.current, self.old)
 
     def in_words(self) -> str:
         """Its name, and what a person wants to know of it."""
@@ -106,6 +108,7 @@ def parse_flavor(described: Mapping[str, Any]) -> Flavor:
         uefi="uefi" in described.get("SupportedBootModes", []),
         tpm=described.get("NitroTpmSupport") == "supported",
         current=bool(described.get("CurrentGeneration", True)),
+        old=described.get("Hypervisor") == "xen",
     )
 
 

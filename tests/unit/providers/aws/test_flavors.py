@@ -35,7 +35,8 @@ def described(name: str, cpus: int, memory_mb: int, gpu: str = "", gpu_mb: int =
 
 OFFERED = [
     described("t3.nano", 2, 512),
-    described("t3.large", 2, 8192),
+    described("t2.large", 2, 8192, Hypervisor="xen"),
+    described("t3.large", 2, 8192, Hypervisor="nitro"),
     described("m5.large", 2, 8192, SupportedBootModes=["legacy-bios", "uefi"], NitroTpmSupport="supported"),
     described("c5.xlarge", 4, 8192),
     described("m5.4xlarge", 16, 65536),
