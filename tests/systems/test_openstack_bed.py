@@ -5,10 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
-import signal
-import subprocess
-import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,12 +19,11 @@ from openstack.connection import Connection
 from tests.systems.openstack_bed import content
 from tests.systems.openstack_bed.cloud import ADMIN, OpenStackCloud
 from tests.systems.openstack_bed.configuration import EXTERNAL_NETWORK, REGION, TOKEN_CACHE
-from tests.systems.openstack_bed.processes import Processes, free_ports
+from tests.systems.openstack_bed.processes import free_ports
 from tests.unit.state.conftest import make_certificate
 
 pytestmark = pytest.mark.systems
 
-REPOSITORY = Path(__file__).parent.parent.parent
 SOON = 60.0
 
 
@@ -386,41 +381,3 @@ def test_an_interface_that_is_away_comes_back(openstack_cloud: OpenStackCloud, o
     after = openstack_cloud.processes.ids()
     assert {name for name, process in after.items() if before[name] != process} == {"nova"}
     assert list(operator.compute.servers(details=False)) == []
-
-
-def test_processes_end_with_the_tests_even_if_those_are_killed(tmp_path: Path) -> None:
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    killed = textwrap.dedent(
-        """
-        import os, signal, sys
-        from pathlib import Path
-        from tests.systems.openstack_bed.processes import Processes
-        folder = Path(sys.argv[1])
-        processes = Processes(folder, dict(os.environ), folder)
-        processes.start("one", ["sleep", "600"])
-        processes.start("two", ["sh", "-c", "sleep 600 & echo $!; wait"])
-        processes.until("two", lambda: processes.log("two").read_text().endswith("\\n"))
-        print(*processes.ids().values(), processes.log("two").read_text(), flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
-        """
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", killed, folder], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    started = [int(word) for word in done.stdout.split()]
-    assert len(started) == 3
-    ends = time.monotonic() + 30
-    while folder.exists() or any(Path(f"/proc/{process}").exists() for process in started):
-        assert time.monotonic() < ends, started
-        time.sleep(0.1)
-
-
-def test_a_server_that_fails_is_told_with_its_last_words(tmp_path: Path) -> None:
-    processes = Processes(tmp_path, {"PATH": os.environ["PATH"]}, tmp_path)
-    processes.start("failing", ["sh", "-c", "echo no database >&2; exit 1"])
-    with pytest.raises(AssertionError, match="failing did not start, or failed:\nno database"):
-        processes.until("failing", lambda: False)
-    processes.close()
-    assert processes.ids() == {}

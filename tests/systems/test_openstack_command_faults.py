@@ -93,19 +93,20 @@ def trouble(
 
 
 def quota(trouble: Trouble, _: OpenStackGround) -> None:
-    """Of four, two have room, and that turns out in the middle."""
+    """Of three, two have room, and that turns out in the middle."""
     trouble.after_the_first(lambda: trouble.lasting.enter_context(trouble.cloud.quota(instances=2)))
 
 
 def capacity(trouble: Trouble, ground: OpenStackGround) -> None:
-    """Somebody else has one of the four graphics processors."""
+    """Somebody else has two of the four graphics processors."""
     network = ground.client.network.create_network(name="somebody-s")
     ground.client.network.create_subnet(network_id=network.id, name="somebody-s", ip_version=4, cidr="10.20.0.0/24")
     compute = ground.client.compute
     flavor = compute.find_flavor(GPU, ignore_missing=False)
     order = {"image_id": ground.image(), "flavor_id": flavor.id, "networks": [{"uuid": network.id}]}
-    server = compute.wait_for_server(compute.create_server(name="somebody-s", **order), interval=0.2)
-    trouble.lasting.callback(ground.remove_by_hand, str(server.id))
+    for _ in range(2):
+        server = compute.wait_for_server(compute.create_server(name="somebody-s", **order), interval=0.2)
+        trouble.lasting.callback(ground.remove_by_hand, str(server.id))
 
 
 def throttling(trouble: Trouble, _: OpenStackGround) -> None:
@@ -121,8 +122,12 @@ def away(trouble: Trouble, _: OpenStackGround) -> None:
     trouble.after_the_first(begin)
 
 
-def expired(trouble: Trouble, _: OpenStackGround) -> None:
+def expired(trouble: Trouble, ground: OpenStackGround) -> None:
+    """Once the first one runs: nova makes it with the rights of whoever asked."""
+
     def begin() -> None:
+        while {server["status"] for server in ground.servers()} != {"ACTIVE"}:
+            time.sleep(0.2)
         trouble.lasting.enter_context(trouble.cloud.locked_out())
         time.sleep(TOKEN_CACHE + 0.5)
 
@@ -148,7 +153,7 @@ def test_a_run_that_meets_trouble_says_so_and_the_next_one_finishes(
     message: str,
     flavor: str,
 ) -> None:
-    file = template(tmp_path, ground.image(), 4, flavor)
+    file = template(tmp_path, ground.image(), 3, flavor)
     fault(trouble, ground)
     told = apply(deploy, file, expect=1)
     trouble.mend()
@@ -157,12 +162,12 @@ def test_a_run_that_meets_trouble_says_so_and_the_next_one_finishes(
     made = ids(ground)
     known = {a: str(r.attributes["machine_id"]) for a, r in records().items() if r.lifecycle is Lifecycle.STARTED}
     assert set(known.values()) <= made
-    assert 1 <= len(made) < 4
+    assert 1 <= len(made) < 3
     apply(deploy, file)
     now = {address: str(record.attributes["machine_id"]) for address, record in records().items()}
-    assert set(now) == {f"cloud[{n}]" for n in range(4)}
+    assert set(now) == {f"cloud[{n}]" for n in range(3)}
     assert set(now.values()) == ids(ground)
-    assert len(ids(ground)) == 4
+    assert len(ids(ground)) == 3
     assert made <= ids(ground), "what was made is kept"
     assert known.items() <= now.items()
     assert set(parts_of(ground).values()) <= {1, 2}
@@ -177,10 +182,10 @@ def test_answers_that_are_lost_are_found_again_within_the_same_run(
 ) -> None:
     trouble.nova.cut_after("POST /servers", times=100)
     trouble.neutron.cut_after("POST /floatingips", times=100)
-    apply(deploy, template(tmp_path, ground.image(), 4))
-    assert len(ids(ground)) == len(records()) == 4
+    apply(deploy, template(tmp_path, ground.image(), 3))
+    assert len(ids(ground)) == len(records()) == 3
     assert len(ground.addresses()) == 1
-    assert trouble.nova.count()["POST /servers"] == 4
+    assert trouble.nova.count()["POST /servers"] == 3
 
 
 def test_something_with_our_name_that_is_not_ours_is_named_and_left_alone(
@@ -219,7 +224,8 @@ def test_what_cannot_be_removed_is_listed_with_the_reason_and_destroyed_later(
     port = ground.client.network.create_port(network_id=network, name="somebody-s")
     told = deploy("destroy", "shop", "--auto-approve", expect=1)
     assert "could not be removed" in told
-    assert network in told
+    assert f"({network})" in told
+    assert "the network continuum-shop-" in told
     assert "in use" in told
     assert ids(ground) == set()
     assert ground.client.network.get_port(port.id)
@@ -324,12 +330,12 @@ def test_a_plan_and_a_doctor_say_all_at_once_what_the_cloud_would_refuse(
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
     with ground.cloud.quota(instances=3):
         told = {
-            "plan": deploy("plan", file, *FROM, "--zone", "nowhere", expect=2),
+            "plan": deploy("plan", file, *FROM, "--zone", "nowhere"),
             "doctor": deploy("doctor", file, *FROM, "--zone", "nowhere", expect=1),
             "apply": apply(deploy, file, *FROM, "--zone", "nowhere", expect=2),
         }
     for command, text in told.items():
         for part in ("spot", "arm64", "m1.enormous", "SGX", "nowhere.example", "no such zone", "quota"):
-            assert part in text, (command, part)
+            assert part in " ".join(text.split()), (command, part)
     assert ids(ground) == set()
     assert set(parts_of(ground).values()) == {0}

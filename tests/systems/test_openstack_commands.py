@@ -26,10 +26,15 @@ from orchestrator.remote import host_key_rotation
 from orchestrator.remote.connection import read_host_key
 from orchestrator.services.deployment import open_for_reading
 from orchestrator.state.model import InstanceRecord
+from tests.contract.aws_bed import IMAGE, REGION
 from tests.contract.openstack_bed import FLAVOR, OTHER_FLAVOR, PLACE, OpenStackGround, openstack_settings
+from tests.moto_server import aws_settings
 from tests.systems.openstack_bed.cloud import ADMIN, OpenStackCloud
 from tests.systems.openstack_bed.content import NOWHERE
 from tests.unit.recovery.guests import OPENSTACK_PROVIDER, Guests, guests
+from tests.unit.recovery.guests import PROVIDER as AWS_PROVIDER
+from tests.unit.recovery.test_cloud_faults import user_data
+from tests.unit.recovery.test_clouds import instances
 from tests.unit.remote.openssh_server import USER, write_key
 
 pytestmark = pytest.mark.systems
@@ -274,3 +279,35 @@ def test_a_machine_made_by_hand_is_taken_over_and_a_lost_state_leaves_what_a_swe
     assert (group["deployment"], [r["kind"] for r in group["resources"]]) == ("shop", ["machine"])
     deploy("sweep", "--provider", f"openstack/{PLACE}", "--remove", "--auto-approve")
     assert ids(ground) == set()
+
+
+def test_one_deployment_spans_two_clouds_and_each_is_cleared(
+    deploy: Deploy,
+    cloud: Guests,
+    ground: OpenStackGround,
+    aws_server: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    aws_settings(monkeypatch, aws_server)
+    monkeypatch.setitem(PROVIDERS, "aws", AWS_PROVIDER)
+    at_openstack = cloud.told
+    cloud.told = lambda machine, request: (user_data if machine.id.startswith("i-") else at_openstack)(machine, request)
+    file = template(tmp_path, ground.image(), 1)
+    content = json.loads(file.read_text(encoding="utf-8"))
+    nodes = content["topology_template"]["node_templates"]
+    nodes["west"] = json.loads(json.dumps(nodes["cloud"]))
+    nodes["west"]["properties"] |= {"resource": "West", "layer": 2, "image_id": f"aws://{REGION}/{IMAGE}"}
+    nodes["west"]["properties"]["flavor"] = "t3.small"
+    file.write_text(json.dumps(content), encoding="utf-8")
+    apply(deploy, file)
+    places = {address: record.provider for address, record in records().items()}
+    assert places == {"cloud[0]": f"openstack/{PLACE}", "west[0]": f"aws/{REGION}"}
+    assert len(ids(ground)) == len(instances()) == 1
+    assert "No drift" in deploy("status", "shop", "--drift")
+    for address in places:
+        deploy("ssh", "shop", address, "--", "true")
+    deploy("destroy", "shop", "--auto-approve")
+    for place in places.values():
+        assert "Nothing that no state here knows" in deploy("sweep", "--provider", place)
+    assert (ids(ground), instances()) == (set(), [])

@@ -205,7 +205,7 @@ def test_a_check_finds_what_the_cloud_would_refuse_all_at_once(provider_bed: Pro
     findings = provider_bed.provider().check(
         [
             asked(0),
-            asked(1, spot=True),
+            asked(1, spot=True, flavor="m1.enormous"),
             asked(2, flavor="", sgx=True, cpus=4),
             asked(3, settings={"zone": "nowhere"}),
             asked(4, flavor=TINY),
@@ -218,7 +218,10 @@ def test_a_check_finds_what_the_cloud_would_refuse_all_at_once(provider_bed: Pro
     )
     told = {finding.address: finding for finding in findings if finding.is_error}
     assert set(told) == {f"edge[{index}]" for index in (1, 2, 3, 4, 5, 6, 7, 9)}
-    assert "spot" in told["edge[1]"].summary
+    assert [f.summary for f in findings if f.address == "edge[1]"] == [
+        "OpenStack offers no spot machines.",
+        "There is no such flavor.",
+    ]
     assert "SGX" in told["edge[2]"].detail
     assert ZONE in told["edge[3]"].detail
     assert "disk" in told["edge[4]"].detail
@@ -298,6 +301,8 @@ def test_an_image_for_other_processors_is_found_before_nova_would_fail_at_it(pro
     arm = client.image.find_image(IMAGES["aarch64"], ignore_missing=False).id
     request = provider_bed.request(image=f"ost://127.0.0.1/{arm}")
     assert "image will not do" in provider_bed.refused(request).summary
+    by_name = provider_bed.refused(replace(request, image=f"ost://127.0.0.1/{IMAGES['aarch64']}"))
+    assert arm in by_name.resolution, "names are anybody's"
     assert provider_bed.provider().check([replace(request, architecture="arm64")]) == []
     assert provider_bed.servers() == []
 

@@ -17,8 +17,8 @@ _POOL = re.compile(r": HTTPS?ConnectionPool\(.*\[(?:Errno -?\d+|SSL[^\]]*)\] ([^
 """How the library tells that there is no connection, and in the end why."""
 
 RENEW = (
-    "Renew them: clouds.yaml or the variables OS_*. An application credential or a token may have run out; a user may "
-    "be locked."
+    "Correct or renew them: clouds.yaml or the variables OS_*. User, password or project may be wrong, an application "
+    "credential or a token may have run out, a user may be locked."
 )
 _GO_ON = "then apply again, which goes on from here."
 
@@ -93,7 +93,9 @@ def unreachable(error: Exception, doing: str, place: str) -> ApiError:
     from keystoneauth1 import exceptions as auth  # noqa: PLC0415 - takes long
 
     if isinstance(error, auth.HttpError):
-        text = json.dumps({"error": {"message": f"{error.message}. {error.details or ''}".strip()}})
+        # The status is told anyway.
+        message = re.sub(r" \(HTTP \d{3}\)", "", str(error.message))
+        text = json.dumps({"error": {"message": f"{message}. {error.details or ''}".strip()}})
         headers = {} if error.response is None else error.response.headers
         # These come from logging in, where "not found" is the user, and nothing that was asked about.
         status = 401 if int(error.http_status) in {400, 403, 404} else int(error.http_status)

@@ -33,10 +33,6 @@ GPU_MEMORY_GB = {
 _OTHERWISE = "the smallest"
 """What is taken where no size is named."""
 
-SPOT_IS_NOT_OFFERED = (
-    "OpenStack has no machines that a cloud may take back for a lower price. Leave `onSpot` out, or put them on a "
-    "cloud that has (aws://…)."
-)
 _CORE = 11.0
 """What a core counts as against a GiB of memory."""
 _ARCHITECTURE_TRAITS = {"COMPUTE_ARCH_AARCH64": "arm64", "COMPUTE_ARCH_X86_64": "amd64"}
@@ -182,6 +178,20 @@ def fitting(flavors: Iterable[Flavor], request: MachineRequest, image: Image | N
     return sorted(found, key=order)
 
 
+def check_spot(request: MachineRequest) -> None:
+    """See that nothing is asked for that no flavor has.
+
+    Raises:
+        ProviderError: If it is to be a spot machine.
+    """
+    if request.spot:
+        raise ProviderError(
+            "OpenStack offers no spot machines.",
+            detail=f"{request.address} is to be one, which a cloud may take back, for a lower price.",
+            resolution="Leave `onSpot` out, or put them on a cloud that has such machines (aws://…).",
+        )
+
+
 class Flavors:
     """What a cloud offers to the project, listed once. Safe to use from several threads.
 
@@ -201,12 +211,7 @@ class Flavors:
         Raises:
             ProviderError: If there is none.
         """
-        if request.spot:
-            raise ProviderError(
-                "OpenStack offers no spot machines.",
-                detail=f"{request.address} is to be one. {SPOT_IS_NOT_OFFERED}",
-                resolution="Set onSpot to false.",
-            )
+        check_spot(request)
         if request.flavor:
             return self._named_one(request, image)
         found = fitting(self.all(), request, image, volumes=self.has_volumes())

@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Any
 from urllib.parse import quote
 
+from orchestrator.errors import ProviderError
 from orchestrator.providers.base import MachineRequest
 from orchestrator.providers.image_ids import ImageIds
 from orchestrator.providers.openstack.api import GLANCE, Api
@@ -120,6 +121,18 @@ class Images:
         identifier = IDS.identifier(request, self._api.name)
         image = self.find(identifier)
         if image is None:
-            raise IDS.absent(request, identifier, self._api.place)
+            raise self._named(request, identifier) or IDS.absent(request, identifier, self._api.place)
         IDS.check(request, identifier, lacks(image, request))
         return image
+
+    def _named(self, request: MachineRequest, name: str) -> ProviderError | None:
+        """What to say if images are called so: names are anybody's, and may change hands."""
+        found = self._api.list(GLANCE, "/images", "images", f"looking for the image {name}", name=name)
+        if not found:
+            return None
+        ids = ", ".join(f"ost://{self._api.name}/{image['id']}" for image in found)
+        return ProviderError(
+            "There is no such image.",
+            detail=f"{request.address} is to be made from {name}, which is a name at {self._api.place}.",
+            resolution=f"Write the identifier (operatingSystemImageId): {ids}.",
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from orchestrator.providers.cloud_parts import KEY_NAME, NETWORK, SUBNET, ZONE, 
 from orchestrator.providers.findings import finding, found_by
 from orchestrator.providers.openstack.api import CINDER, NEUTRON, NOVA, Api
 from orchestrator.providers.openstack.failures import ApiError
-from orchestrator.providers.openstack.flavors import Flavor, Flavors
+from orchestrator.providers.openstack.flavors import Flavor, Flavors, check_spot
 from orchestrator.providers.openstack.images import Image, Images
 from orchestrator.providers.openstack.marks import mark_of
 from orchestrator.providers.openstack.network import EXTERNAL, SharedParts
@@ -91,12 +92,12 @@ class Preflight:
 
         def look_at_flavor() -> None:
             told = image[0] if image else None
-            flavor = chosen[request.address] = self._flavors.choose(request, told)
+            flavor = chosen[request.address] = self._flavors.choose(replace(request, spot=False), told)
             root = root_volume_gb(request, told, flavor)
             self._sizes[request.address] = [*([root] if root else []), *request.volumes_gb]
 
         others = (self._check_network, self._check_key, self._check_zone, self._volumes.check)
-        checks: list[Callable[[], object]] = [look_at_image, look_at_flavor]
+        checks: list[Callable[[], object]] = [partial(check_spot, request), look_at_image, look_at_flavor]
         yield from found_by([*checks, *(partial(check, request) for check in others)], request.address)
         if image and not image[0].architecture:
             yield warning(

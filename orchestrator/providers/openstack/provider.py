@@ -148,7 +148,8 @@ class OpenStackProvider:
         owned = self._inventory.listed(lambda mark: mark.is_of(deployment))
         reasons = self._inventory.remove([one.resource for one in owned])
         if reasons:
-            raise not_all_removed("OpenStack", reasons)
+            named = {one.resource.id: f"the {one.resource.kind} {one.resource.name}" for one in owned}
+            raise not_all_removed("OpenStack", {f"{named[i]} ({i})": reason for i, reason in reasons.items()})
 
     def leftovers(self, deployment: DeploymentTag) -> Sequence[Resource]:
         """See the protocol: machines, volumes, addresses, groups, keys and parts of networks."""
