@@ -96,6 +96,12 @@ def check_effect(args: argparse.Namespace, wanted: Wanted) -> None:
     Raises:
         UsageError: If one concerns none.
     """
+    if getattr(args, "refresh_only", False) and given_for_clouds(args):
+        raise UsageError(
+            "--refresh-only takes over what is found.",
+            detail=f"It changes no machine, so that nothing is done with {words_of(given_for_clouds(args))}.",
+            resolution="Leave one of them out.",
+        )
     given = {name: text for name, text in given_for_clouds(args).items() if text}
     places = {i.provider for i in wanted.instances.values() if i.type == VIRTUAL_MACHINE}
     if given and not places:

@@ -72,6 +72,12 @@ def test_each_command_tells_all_that_is_wrong(capsys: pytest.CaptureFixture[str]
     assert "--subnet" not in told
 
 
+@pytest.mark.parametrize("command", ["plan", "apply"])
+def test_nothing_is_told_to_clouds_by_a_refresh(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    told = refused(capsys, command, EXAMPLE, "--refresh-only", "--tags", "a=b", "--zone", "")
+    assert "It changes no machine, so that nothing is done with --zone, --tags." in told
+
+
 def test_without_machines_of_clouds_there_is_nothing_to_say_of_them(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
