@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 from orchestrator.planning.desired import DesiredInstance
@@ -12,6 +13,7 @@ from orchestrator.topology.model import Value
 PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 """From where SSH is open to machines without any public address, unless something narrower is said."""
 
+_LONGEST_LABEL = 63
 _UNITS = {"": 1 / 1048576, "B": 1 / 1048576, "KB": 1 / 1024, "MB": 1, "MIB": 1, "GB": 1024, "GIB": 1024}
 _UNITS |= {"TB": 1048576, "TIB": 1048576}
 
@@ -92,8 +94,12 @@ def networks_in(text: str) -> tuple[str, ...]:
 
 
 def hostname_of(instance: DesiredInstance) -> str:
-    """A DNS label that is unique in the deployment: node name and index."""
-    return f"{instance.node}-{instance.index}".replace("_", "-").lower()[:63]
+    """A DNS label that is unique in the deployment: node name and index; of a long name its beginning and a digest."""
+    name = f"{instance.node}-{instance.index}".replace("_", "-").lower()
+    if len(name) <= _LONGEST_LABEL:
+        return name
+    end = f"-{hashlib.sha256(instance.node.encode()).hexdigest()[:8]}-{instance.index}"
+    return name[: _LONGEST_LABEL - len(end)].rstrip("-") + end
 
 
 def _mebibytes(size: Value) -> float:

@@ -15,6 +15,7 @@ from orchestrator.engine.hooks import (
     ChangeStarted,
     Event,
 )
+from orchestrator.errors import InvalidInputError
 from orchestrator.state.clock import render_time, utc_now
 
 if TYPE_CHECKING:
@@ -72,8 +73,12 @@ def events_of_no_run(deployment: str, command: str) -> tuple[dict[str, Any], dic
 
 
 def error_to_json(error: DeployError) -> dict[str, str]:
-    """What a person is told of an error."""
-    return {"summary": error.summary, "detail": error.detail, "resolution": error.resolution}
+    """What a person is told of an error; of findings those that are errors, each on a line of its own."""
+    detail = error.detail
+    if isinstance(error, InvalidInputError):
+        wrong = [finding for finding in error.diagnostics if finding.is_error]
+        detail = "\n".join(f"{f.address}: {f.summary} {f.detail}".removeprefix(": ").strip() for f in wrong)
+    return {"summary": error.summary, "detail": detail, "resolution": error.resolution}
 
 
 def plan_to_event(plan: Plan) -> dict[str, Any]:

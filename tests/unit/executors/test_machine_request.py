@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 
-from orchestrator.executors.machine_request import PRIVATE_NETWORKS, machine_request
+from orchestrator.executors.machine_request import PRIVATE_NETWORKS, hostname_of, machine_request
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.providers.base import Access, DeploymentTag, MachineRequest
 
@@ -47,6 +48,16 @@ def test_what_is_wanted_is_asked_for() -> None:
     assert (request.gpus, request.gpu_model, request.gpu_memory_mb) == (1, "NVIDIA V100", 16384)
     assert all((request.sgx, request.secure_boot, request.measured_boot, request.spot))
     assert (request.architecture, request.hostname, request.host_key) == ("arm64", "cloud-0", "private")
+
+
+def test_a_long_name_makes_a_hostname_that_is_a_label_and_nobody_elses() -> None:
+    long = [replace(MACHINE, node=f"{'resource-' * 7}{end}", index=index) for end in "ab" for index in (0, 11)]
+    names = {hostname_of(machine) for machine in long}
+    assert len(names) == 4
+    for name in names:
+        assert len(name) <= 63
+        assert re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name)
+    assert hostname_of(replace(MACHINE, node="Layer2_" + "x" * 54)) == f"layer2-{'x' * 54}-0"
 
 
 def test_what_is_not_said_is_left_to_the_cloud() -> None:

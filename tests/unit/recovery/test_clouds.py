@@ -273,6 +273,11 @@ def test_all_that_a_cloud_would_refuse_is_said_before_anything_is_made(
     assert "Nothing says from where machines are reached." in told
     assert "ami-00000000000000000" in told
     assert "t3.enormous" in told
+    refused = [
+        json.loads(line) for line in apply(deploy, file, *FROM, "--json", expect=2).splitlines() if line[:1] == "{"
+    ]
+    assert [event["event"] for event in refused] == ["run-started", "run-finished"]
+    assert "cloud[0]: There is no such image." in refused[1]["error"]["detail"]
     assert instances() == []
     assert records() == {}
     told = deploy("doctor", file, expect=1)
