@@ -180,8 +180,9 @@ class OpenStackGround:
         return {**{key: value for key, value in told.items() if key not in apart}, "Tags": tags}
 
     def servers(self) -> list[dict[str, Any]]:
-        """All servers of the project, as nova tells them."""
-        return [server for server in self._all_servers() if server["OS-EXT-STS:task_state"] != "deleting"]
+        """All servers of the project that are not on their way out, as nova tells them."""
+        there = [server for server in self._all_servers() if server["status"] != "DELETED"]
+        return [server for server in there if server["OS-EXT-STS:task_state"] != "deleting"]
 
     def ports(self, machine_id: str) -> list[dict[str, Any]]:
         """Where a server is in its networks, as neutron tells it."""

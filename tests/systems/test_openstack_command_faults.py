@@ -335,7 +335,7 @@ def test_a_plan_and_a_doctor_say_all_at_once_what_the_cloud_would_refuse(
             "apply": apply(deploy, file, *FROM, "--zone", "nowhere", expect=2),
         }
     for command, text in told.items():
-        for part in ("spot", "arm64", "m1.enormous", "SGX", "nowhere.example", "no such zone", "quota"):
+        for part in ("spot", "aarch64", "m1.enormous", "SGX", "nowhere.example", "no such zone", "quota"):
             assert part in " ".join(text.split()), (command, part)
     assert ids(ground) == set()
     assert set(parts_of(ground).values()) == {0}
