@@ -31,7 +31,7 @@ POLLS = " to wait"
 Polling = Callable[[Callable[[], Any]], Any]
 _LONGEST = 300.0
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_BASE = re.compile(r"https?://[^/]+(?:/v\d[\d.]*)?")
+_BASE = re.compile(r"https?://[^/]+(?:(?:/[^/]+)??/v\d[\d.]*(?=/))?")
 
 _SERVER, _END, _PORTS = "POST /servers", "DELETE /servers/*", "GET /ports"
 _JOIN, _LEAVE = "PUT /routers/*/add_router_interface", "PUT /routers/*/remove_router_interface"
@@ -282,7 +282,7 @@ class Replay:
 
     def _find(self, item: Mapping[str, Any], answer: Any) -> str:
         """What is in the place of something that nobody asked for by itself."""
-        wanted = {key: self._renamed(item.get(key)) for key in ("device_id", "device_owner")}
+        wanted = {key: self._renamed(item.get(key)) for key in ("device_id", "device_owner", "name")}
         for one in _told(answer):
             if all(one.get(key) == value for key, value in wanted.items()):
                 return str(one["id"])
@@ -388,6 +388,7 @@ def measure_ours(name: str, requests: Sequence[Any]) -> tuple[Part, list[Call]]:
 def measure_bare(connection: Any, calls: Sequence[Call], threads: int) -> Part:
     """What the SDK takes for the same calls."""
     recorder, part = Recorder(), Part()
+    connection.authorize()
     replay = Replay(connection.session, plan(calls), threads, recorder.polling)
     with recorder.watching():
         for phase in PHASES:

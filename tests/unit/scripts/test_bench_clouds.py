@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from threading import Lock
@@ -14,13 +15,19 @@ from typing import Any
 from uuid import UUID
 
 import boto3
+import openstack
 import pytest
+import yaml
 
+from orchestrator.providers.base import Access
 from scripts import bench_clouds_aws, bench_clouds_openstack
-from scripts.bench_clouds_openstack import Call, Replay, plan
+from scripts.bench_clouds_openstack import POLLS, Call, Replay, measure_bare, measure_ours, plan
 from scripts.bench_clouds_sides import PHASES, Part, Result, Turn, requests_for, run_ours
 from tests.contract.aws_bed import REGION
 from tests.moto_server import aws_settings
+from tests.unit.providers.openstack.cloud_standin import FLAVOR, PROJECT, cloud_standin
+from tests.unit.providers.openstack.cloud_standin import IMAGE as MADE_FROM
+from tests.unit.providers.openstack.cloud_standin import NETWORK as GIVEN
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +179,29 @@ def test_calls_to_openstack_are_made_again_with_what_came_of_those_before_them()
     assert IMAGE in named, "it was there before"
     (address,) = [body for method, path, body in again if (method, path) == ("POST", "/floatingips")]
     assert address == {"floatingip": {"port_id": _id(51)}}
+
+
+@pytest.mark.usefixtures("_fast")
+def test_what_the_provider_sends_is_what_is_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("OS_")]:
+        monkeypatch.delenv(name)
+    settings = tmp_path / "clouds.yaml"
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(settings))
+    with cloud_standin() as cloud:
+        auth = {"auth_url": f"{cloud.url}/identity/v3", "username": "me", "password": "swordfish"}
+        auth |= {"project_id": PROJECT, "user_domain_id": "d"}
+        settings.write_text(yaml.safe_dump({"clouds": {"one": {"auth_type": "v3password", "auth": auth}}}))
+        cloud.parts["networks"] = {GIVEN: {"id": GIVEN, "name": "mine"}}
+        inside = {"settings": {"network": GIVEN}, "access": Access("bench", public=False)}
+        requests = [replace(r, **inside) for r in requests_for("", 4, f"ost://{cloud.host}/{MADE_FROM}", FLAVOR)]
+        ours, calls = measure_ours(f"openstack/{cloud.host}", requests)
+        with openstack.connect(cloud="one") as connection:
+            bare = measure_bare(connection, calls, threads=4)
+    assert {"first", "up", "look", "down"} == set(ours.seconds) == set(bare.seconds)
+    same, again = ({o: n for o, n in part.calls.items() if not o.endswith(POLLS)} for part in (ours, bare))
+    assert again == same
+    assert again["POST /servers"] == again["DELETE /servers/*"] == 4
+    assert (cloud.servers, cloud.keys, cloud.parts["security_groups"]) == ({}, {}, {})
 
 
 @pytest.mark.usefixtures("_fast")
