@@ -24,6 +24,9 @@ _WAY = frozenset({"key_file", "key_passphrase", "become_password"})
 _RULES = frozenset({"properties.public_ports", "settings.ssh_from", "settings.tags"})
 """Inputs that say who reaches a machine, or what people call it, and not which machine it is."""
 
+SET_IN_PASSING = frozenset({"security_rules", "tags"})
+"""What providers tell of a machine (``providers/base.py``) that says the same, and is set back without stopping it."""
+
 _ABOUT_PLACE = (HOST, MACHINE, CONNECTS_TO)
 
 
@@ -131,7 +134,8 @@ def _decide(
     in_place = not instance.provider or "configure" in instance.operations or _is_reached_otherwise(before, inputs)
     if differing and (rehosted or not in_place):
         return _Decision(Action.REPLACE, reasons)
-    only_gains = not (condition or others) and _only_gains(instance, record, differing_keys(before, inputs))
+    stops = others or (condition and not _is_set_in_passing(record, seen))
+    only_gains = not stops and _only_gains(instance, record, differing_keys(before, inputs))
     return _Decision(Action.UPDATE, reasons, only_gains)
 
 
@@ -176,6 +180,13 @@ def _condition(record: InstanceRecord, seen: Observation | None) -> tuple[str, .
     if seen is not None and seen.presence is Presence.DEGRADED:
         found.append(seen.detail or "not as it should be")
     return tuple(found)
+
+
+def _is_set_in_passing(record: InstanceRecord, seen: Observation | None) -> bool:
+    """Whether nothing is wrong but who reaches a machine, or what people call it."""
+    if seen is None or not seen.differences or record.pending is not None or record.lifecycle is not Lifecycle.STARTED:
+        return False
+    return SET_IN_PASSING.issuperset(difference.name for difference in seen.differences)
 
 
 def _because_of_dependencies(

@@ -7,12 +7,16 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.planning.actions import Action
+from orchestrator.planning.decide import SET_IN_PASSING
 from orchestrator.planning.desired import DesiredInstance
 from orchestrator.planning.desired_instances import desired_instances
 from orchestrator.planning.downtime import DowntimeKind
+from orchestrator.planning.drift import drifted
+from orchestrator.planning.observation import Difference
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.planner import Wanted, plan_apply
 from orchestrator.planning.profile import load_profile
+from orchestrator.providers.base import LABELS, SECURITY_RULES
 from orchestrator.state.model import InstanceRecord, Lifecycle, State
 from orchestrator.topology.model import NodeTemplate, Topology, Value
 from orchestrator.topology.types import shipped_types
@@ -74,24 +78,44 @@ def test_another_network_to_come_from_makes_no_other_machine() -> None:
     assert "ssh_from" in reason
 
 
+def on(machines: dict[str, DesiredInstance]) -> dict[str, DesiredInstance]:
+    """The machines with a cluster on them."""
+    cluster = replace(
+        machines["cloud[0]"],
+        address="k3s",
+        node="k3s",
+        type="continuum.nodes.K3sCluster",
+        provider="",
+        settings={},
+        properties={},
+        requirements={"machine": tuple(machines)},
+    )
+    return {**machines, "k3s": cluster}
+
+
 def test_who_reaches_machines_stops_nothing_and_is_nothing_to_what_is_on_them() -> None:
     for name, value in (("ssh_from", "203.0.113.9/32"), ("tags", "team=sound")):
         wanted = machines(**{name: value})
-        cluster = replace(
-            wanted["cloud[0]"],
-            address="k3s",
-            node="k3s",
-            type="continuum.nodes.K3sCluster",
-            provider="",
-            settings={},
-            properties={},
-            requirements={"machine": tuple(wanted)},
-        )
-        before = {**machines(), "k3s": cluster}
-        found = plan({**wanted, "k3s": cluster}, before)
+        found = plan(on(wanted), on(machines()))
         assert actions(found) == {**dict.fromkeys(wanted, Action.UPDATE), "k3s": Action.NO_OP}
         assert {change.downtime.kind for change in found.changes.values()} == {DowntimeKind.NONE}
         assert found.changes["cloud[1]"].reasons == (f"'setting {name}' changed: nothing → {value}",)
+
+
+@pytest.mark.parametrize(
+    ("name", "stops"), [(SECURITY_RULES, False), (LABELS, False), ("flavor", True), ("state", True)]
+)
+def test_rules_and_tags_that_a_hand_changed_are_set_back_without_a_stop(name: str, stops: bool) -> None:
+    wanted = on(machines())
+    changed = drifted((Difference(name, ["tcp 22 from 203.0.113.7/32"], ["tcp 22 from 0.0.0.0/0"]),))
+    found = plan_apply("t", Wanted("production", wanted, ()), applied(wanted), {"cloud[0]": changed})
+    assert found.changes["cloud[0]"].action is Action.UPDATE
+    assert found.changes["cloud[0]"].downtime.kind is (DowntimeKind.RESTART if stops else DowntimeKind.NONE)
+    assert found.changes["k3s"].is_noop is not stops
+
+
+def test_the_planner_and_the_providers_mean_the_same_names() -> None:
+    assert {SECURITY_RULES, LABELS} == SET_IN_PASSING
 
 
 def test_another_way_to_a_machine_is_told_in_words() -> None:
