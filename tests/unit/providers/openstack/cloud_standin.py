@@ -340,7 +340,9 @@ def cloud_standin() -> Iterator[CloudStandin]:
     thread.start()
     host, port = server.server_address[:2]
     cloud.url = f"http://{host!s}:{port}"
-    yield cloud
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield cloud
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
