@@ -198,7 +198,9 @@ def faulty_api(behind: str, certificate: tuple[Path, Path] | None = None) -> Ite
     thread.start()
     host, port = server.server_address[:2]
     api.url = f"{'https' if certificate else 'http'}://{host!s}:{port}"
-    yield api
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield api
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
