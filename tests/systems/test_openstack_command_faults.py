@@ -107,6 +107,7 @@ def capacity(trouble: Trouble, ground: OpenStackGround) -> None:
     for _ in range(2):
         server = compute.wait_for_server(compute.create_server(name="somebody-s", **order), interval=0.2)
         trouble.lasting.callback(ground.remove_by_hand, str(server.id))
+    assert trouble.cloud.in_use("CUSTOM_GPU") == 2
 
 
 def throttling(trouble: Trouble, _: OpenStackGround) -> None:

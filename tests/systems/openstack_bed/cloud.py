@@ -170,6 +170,13 @@ class OpenStackCloud:
         # What a service thinks of a token is a second old at most, and so is what it thought in the block.
         time.sleep(TOKEN_CACHE)
 
+    def in_use(self, resource: str) -> int:
+        """How much of a kind of resource (``CUSTOM_GPU``) servers have of the host, as placement counts it."""
+        with self._administrator() as admin:
+            (host,) = admin.placement.get("/resource_providers").json()["resource_providers"]
+            usages = admin.placement.get(f"/resource_providers/{host['uuid']}/usages").json()["usages"]
+            return int(usages[resource])
+
     @contextmanager
     def quota(self, **limits: int) -> Iterator[None]:
         """Another quota of the project for servers (``instances``, ``cores``, ``ram``, ``key_pairs``) in the block."""
