@@ -49,6 +49,7 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.stdout.close()
 
 
+@pytest.mark.slow
 def test_killed_and_interrupted_again_and_again_it_converges_and_loses_and_doubles_nothing(
     cli: Cli, engine: Engine, application: Path
 ) -> None:

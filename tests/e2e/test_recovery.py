@@ -11,7 +11,7 @@ from tests.e2e.command_line import Cli, Engine, small
 NAME = "mask-detection-rehearsal"
 YES = ("--rehearse", "--auto-approve")
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 
 def test_back_to_what_worked_then_drift_then_gone(cli: Cli, engine: Engine, application: Path) -> None:

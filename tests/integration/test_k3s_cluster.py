@@ -122,6 +122,7 @@ def test_an_agent_with_a_wrong_token_is_named_with_the_cause(bench: Bench) -> No
     converges(bench)
 
 
+@pytest.mark.slow
 def test_an_agent_with_a_wrong_server_address_is_named_in_bounded_time(bench: Bench) -> None:
     said = refusal(bench, k3s_agent_server_url="https://127.0.0.1:7", k3s_agent_start_timeout=6)
     assert "pi-1 failed" in said
@@ -202,6 +203,7 @@ def test_two_servers_are_refused_with_the_reason(bench: Bench) -> None:
         site_of(bench, servers=2)
 
 
+@pytest.mark.slow
 def test_three_servers_keep_the_cluster_and_take_back_one_that_was_made_anew(bench: Bench) -> None:
     AnsibleExecutor().run(bench.request("playbooks/reset.yml", {"k3s_cluster_name": "edge"}, "delete"))
     assert site_of(bench, servers=3).changed

@@ -183,7 +183,7 @@ def empty(cluster: FaultyCluster, index: int, folder: str) -> None:
 @pytest.mark.parametrize(
     ("folder", "said"),
     [
-        pytest.param("/usr/local/bin", "No space left on device", id="binary"),
+        pytest.param("/usr/local/bin", "No space left on device", id="binary", marks=pytest.mark.slow),
         pytest.param(
             "/etc/rancher/k3s",
             "/etc/rancher/k3s/config.yaml cannot be written: No space left on device",

@@ -86,11 +86,11 @@ def lost_answer(api: FaultyApi) -> None:
     ("fault", "message"),
     [
         (quota, "A quota of the AWS account is exhausted."),
-        (capacity, "AWS has no capacity for the machine."),
+        pytest.param(capacity, "AWS has no capacity for the machine.", marks=pytest.mark.slow),
         (throttling, "AWS limits the requests."),
-        (away, "AWS fails at present."),
+        pytest.param(away, "AWS fails at present.", marks=pytest.mark.slow),
         (expired, "AWS does not accept the credentials."),
-        (ends_at_once, "AWS ended the machine."),
+        pytest.param(ends_at_once, "AWS ended the machine.", marks=pytest.mark.slow),
     ],
 )
 def test_a_run_that_meets_trouble_says_so_and_the_next_one_finishes(

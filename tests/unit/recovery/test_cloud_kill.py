@@ -138,7 +138,7 @@ def deploy(folder: Path, *arguments: object) -> str:
     return told
 
 
-@pytest.mark.parametrize("number", [1, 5])
+@pytest.mark.parametrize("number", [pytest.param(1, marks=pytest.mark.slow), 5])
 def test_what_was_killed_while_it_made_ten_machines_is_finished_and_nothing_doubled(
     cloud: Cloud, tmp_path: Path, number: int
 ) -> None:

@@ -234,7 +234,7 @@ def test_a_cut_at_the_first_contact_is_gone_on_with(
     deploy("ssh", "shop", "cloud[0]", "--", "true")
 
 
-@pytest.mark.parametrize("number", [1, 4])
+@pytest.mark.parametrize("number", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_a_cut_while_machines_are_made_doubles_none(
     deploy: Deploy, cloud: Guests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
