@@ -20,12 +20,21 @@ Subclasses live beside the code that raises them where they take domain argument
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
     from orchestrator.diagnostics import Diagnostic
+
+
+_CREDENTIALS = re.compile(r"(://)[^/@\s]+@")
+
+
+def without_credentials(text: str) -> str:
+    """What others say, without the user and password in the addresses that they name."""
+    return _CREDENTIALS.sub(r"\1***@", text)
 
 
 class DeployError(Exception):

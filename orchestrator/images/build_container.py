@@ -29,7 +29,7 @@ from docker.types import Mount
 from docker.utils.socket import SocketError, frames_iter
 
 from orchestrator.clients.engine import translated_errors
-from orchestrator.errors import CancelledError, ProviderError
+from orchestrator.errors import CancelledError, ProviderError, without_credentials
 from orchestrator.images.build_inputs import BuildInputs, ReadOnlyMount, machine_build_inputs
 from orchestrator.resources import user_cache_folder
 
@@ -37,7 +37,6 @@ BUILD_LABEL = "continuum.build"
 """Marks a container that only exists while an image is built."""
 
 _TAIL_LINES = 25
-_CREDENTIALS = re.compile(r"(://)[^/@\s]+@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +263,7 @@ def _run_step(
             watchdog.cancel()
         status = client.api.exec_inspect(run)["ExitCode"]
     if status != 0:
-        raise ImageBuildError(tag, step, status, _CREDENTIALS.sub(r"\1***@", tail))
+        raise ImageBuildError(tag, step, status, without_credentials(tail))
 
 
 def _output_tail(connection: Any) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from orchestrator.clients import transience
 from orchestrator.errors import ProviderError
 
-PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
-"""What HTTP says of what may be gone a moment later."""
+PASSING_STATUSES = transience.PASSING_STATUSES | {509}
+"""What HTTP says of what may be gone a moment later; 509 is a limit of bandwidth, of which some clouds tell so."""
 
 
 class CloudApiError(ProviderError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from orchestrator.clients.transience import retry_after
+from orchestrator.errors import without_credentials
 from orchestrator.providers.cloud_errors import PASSING_STATUSES, CloudApiError
 
 if TYPE_CHECKING:
@@ -120,7 +122,9 @@ def refused(error: ClientError, doing: str, region: str) -> ApiError:
     if code in _PASSING or status in PASSING_STATUSES:
         summary = "AWS limits the requests." if _is_limited(code, status) else "AWS fails at present."
         resolution = "Apply again in a while, which goes on from here."
-        return ApiError(summary, detail=detail, resolution=resolution, code=code).passing(_retry_after(error))
+        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}) or {}
+        asked = retry_after(headers.get("retry-after"))
+        return ApiError(summary, detail=detail, resolution=resolution, code=code).passing(asked)
     return ApiError("AWS refused.", detail=detail, resolution="Mend what it names, then apply again.", code=code)
 
 
@@ -151,16 +155,7 @@ def _is_limited(code: str, status: int) -> bool:
     )
 
 
-def _retry_after(error: ClientError) -> float:
-    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}) or {}
-    try:
-        return max(0.0, float(headers.get("retry-after", 0)))
-    except ValueError:
-        return 0.0
-
-
 def _readable(message: str) -> str:
     """On one line, without the encoded text that only AWS itself can read, and without passwords in addresses."""
     text, _, _ = message.partition("Encoded authorization failure message:")
-    text = re.sub(r"://[^/\s@]+@", "://***@", text)  # who names an endpoint with a password in it
-    return re.sub(r"\s+", " ", text).strip().rstrip(".")[:_LONGEST]
+    return re.sub(r"\s+", " ", without_credentials(text)).strip().rstrip(".")[:_LONGEST]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
+from orchestrator.clients.transience import retry_after
 from orchestrator.providers.cloud_errors import PASSING_STATUSES, CloudApiError
 
 _NO_ADDRESS = {"IpAddressGenerationFailure", "ExternalIpAddressExhausted", "NoMoreFixedIps"}
@@ -167,14 +166,7 @@ def _retry_after(headers: Mapping[str, str], text: str) -> float:
     if not told:
         found = re.search(r'"retryAfter":\s*"?(\d+)', text)
         told = found.group(1) if found else ""
-    try:
-        return max(0.0, float(told or 0))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return 0.0
+    return retry_after(told)
 
 
 def _readable(message: str) -> str:
