@@ -175,16 +175,20 @@ def _only_gains(instance: DesiredInstance, record: InstanceRecord, keys: frozens
 def _condition(record: InstanceRecord, seen: Observation | None) -> tuple[str, ...]:
     """What is wrong with it by itself."""
     found = []
-    if record.pending is not None or record.lifecycle is not Lifecycle.STARTED:
+    if _is_unfinished(record):
         found.append(f"an earlier run left it {record.lifecycle.value}")
     if seen is not None and seen.presence is Presence.DEGRADED:
         found.append(seen.detail or "not as it should be")
     return tuple(found)
 
 
+def _is_unfinished(record: InstanceRecord) -> bool:
+    return record.pending is not None or record.lifecycle is not Lifecycle.STARTED
+
+
 def _is_set_in_passing(record: InstanceRecord, seen: Observation | None) -> bool:
     """Whether nothing is wrong but who reaches a machine, or what people call it."""
-    if seen is None or not seen.differences or record.pending is not None or record.lifecycle is not Lifecycle.STARTED:
+    if seen is None or not seen.differences or _is_unfinished(record):
         return False
     return SET_IN_PASSING.issuperset(difference.name for difference in seen.differences)
 
