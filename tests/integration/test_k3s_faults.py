@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import ssl
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -20,6 +18,7 @@ from orchestrator.clients.engine import engine_architecture
 from orchestrator.errors import OperationError
 from orchestrator.executors.ansible import AnsibleExecutor
 from orchestrator.topology.model import Value
+from tests.http_server import serving
 from tests.integration.existing.test_existing_cluster import certificate
 from tests.integration.faulty_cluster import AT_GATE, STANDIN, FaultyCluster, bounded
 from tests.integration.k3s_bench import SITE, TOKEN, removed_in_the_end
@@ -236,16 +235,8 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[s
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
     folder = tmp_path / "release"
     folder.mkdir()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pair)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"https://127.0.0.1:{server.server_port}", folder
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(partial(SimpleHTTPRequestHandler, directory=str(folder)), pair) as url:
+        yield url, folder
 
 
 @pytest.mark.slow

@@ -1,16 +1,16 @@
 """Whether an image can be had, asked of a registry on loopback."""
 
 import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.images.registry import Reference, image_available
+from tests.http_server import serving
 
 
 @pytest.mark.parametrize(
@@ -50,15 +50,10 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine")
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     monkeypatch.setattr(_Registry, "delay", 0.0)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Registry)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    address = f"127.0.0.1:{server.server_port}"
-    (tmp_path / "config.json").write_text(json.dumps({"auths": {address: {"auth": "dTpw"}}}))
-    yield address
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(_Registry) as url:
+        address = url.removeprefix("http://")
+        (tmp_path / "config.json").write_text(json.dumps({"auths": {address: {"auth": "dTpw"}}}))
+        yield address
 
 
 def test_a_registry_is_asked_with_the_stored_login(registry: str) -> None:

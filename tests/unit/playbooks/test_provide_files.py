@@ -6,15 +6,15 @@ import hashlib
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from orchestrator.resources import data_path
+from tests.http_server import serving
 
 PROGRAM = data_path("playbooks", "roles", "k3s_binary", "files", "provide_files.py")
 ARM, AMD, ARM32 = 183, 62, 40
@@ -172,13 +172,8 @@ class Release(BaseHTTPRequestHandler):
 @pytest.fixture
 def release() -> Iterator[str]:
     Release.files, Release.asked, Release.cut = {"k3s-arm64": elf(ARM)}, [], 0
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Release)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/v1.31.5%2Bk3s1"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Release) as url:
+        yield f"{url}/v1.31.5%2Bk3s1"
 
 
 def test_a_release_is_downloaded_once_for_all_machines_and_kept(release: str, tmp_path: Path) -> None:

@@ -9,9 +9,8 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +19,7 @@ import pytest
 
 from tests.contract.aws_bed import OPEN, REGION
 from tests.faulty_api import FaultyApi, faulty_api
+from tests.http_server import serving
 from tests.moto_server import aws_settings, moto_process
 from tests.unit.recovery.guests import Guests, guests
 from tests.unit.recovery.test_clouds import FROM, template
@@ -87,7 +87,6 @@ def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
 
 def booting(running: Guests) -> Any:
     """A server that boots the guest that it is asked for."""
-    from contextlib import contextmanager
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -102,17 +101,7 @@ def booting(running: Guests) -> Any:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Quiet."""
 
-    @contextmanager
-    def serve() -> Iterator[str]:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-    return serve()
+    return serving(Handler)
 
 
 def start(folder: Path, *arguments: object) -> subprocess.Popen[bytes]:

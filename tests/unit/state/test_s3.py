@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any
 from uuid import uuid4
 
@@ -27,6 +25,7 @@ from orchestrator.state.local_store import LocalStateStore
 from orchestrator.state.model import SCHEMA_VERSION
 from orchestrator.state.s3_objects import S3Objects, open_objects
 from orchestrator.state.session import DeploymentSession
+from tests.http_server import serving
 from tests.unit.state.conftest import BUCKET, make_certificate
 from tests.unit.state.test_backends import entries, filled, instance
 
@@ -293,20 +292,8 @@ def faulty_store(
 ) -> Iterator[tuple[str, type[_Faulty]]]:
     """A store that answers as told; ``cut`` contents break off half-way."""
     handler = type("Handler", (_Faulty,), {"answers": list(answers), "kept": {}, "seen": [], "cut": cut})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    if certificate:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*certificate)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        server.handle_error = lambda *_: None  # type: ignore[method-assign]
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_port}", handler
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(handler, *(certificate or ())) as url:
+        yield url, handler
 
 
 @pytest.fixture

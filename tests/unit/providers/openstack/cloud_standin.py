@@ -14,12 +14,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import RLock, Thread
+from http.server import BaseHTTPRequestHandler
+from threading import RLock
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 from tests.faulty_api import operation_of
+from tests.http_server import serving
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 IMAGE, FLAVOR, NETWORK = "11111111-2222-3333-4444-555555555555", "m1.small", "99999999-2222-3333-4444-555555555555"
@@ -334,15 +335,5 @@ def cloud_standin() -> Iterator[CloudStandin]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Quiet."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    host, port = server.server_address[:2]
-    cloud.url = f"http://{host!s}:{port}"
-    try:
+    with serving(Handler) as cloud.url:
         yield cloud
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
